@@ -1,0 +1,52 @@
+# `make` lists the commands. Everything runs from .venv, which `make env` keeps equal to requirements.lock.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+STAMP := .venv/.installed
+# The caller's platform settings must not change what a test sees.
+CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
+
+.PHONY: help env run test lint format types pytest bench compose-test lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+env: $(STAMP) ## make .venv from the lock file (Python 3.11 or 3.12)
+
+$(STAMP): requirements.lock deploy/locks/overrides.txt pyproject.toml deploy/bin/bootstrap
+	@deploy/bin/bootstrap
+	@touch $@
+
+run: $(STAMP) ## start the whole platform on this machine with the demo model; Ctrl-C stops it
+	@exec $(BIN)/ovchat up
+
+test: lint types pytest ## lint, types and all tests
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## ruff: mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+pytest: $(STAMP) ## all tests; ARGS="tests/unit -k word" for some
+	$(CLEAN) $(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP) ## print the benchmarks' figures (minutes; nothing else should run)
+	$(CLEAN) $(BIN)/python -m pytest -m bench --capture=no --timeout=3600 $(ARGS)
+
+compose-test: $(STAMP) ## bring deploy/compose.yaml up on a container engine and chat through it (root, Debian)
+	deploy/bin/docker-engine up
+	$(CLEAN) $(BIN)/python -m pytest tests/compose --timeout=3000 $(ARGS)
+
+lock: $(STAMP) ## resolve all lock files again; ARGS=--upgrade moves the pins
+	deploy/bin/lock $(ARGS)
+
+clean: ## remove the environment and every cache, not the data
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
