@@ -1,0 +1,156 @@
+"""Every Redis key, stream, group and task name, defined and explained here and nowhere else.
+
+Two databases: *state* (kept, fsynced, never evicted) and *transport* (queues, journals, registry, Celery). They are
+the same by default. The part in braces is the hash tag: keys with one tag live together.
+"""
+
+from __future__ import annotations
+
+# --- state: models ---------------------------------------------------------------------------------------------------
+
+#: Hash, field ``model:variant`` -> VariantRecord JSON. An index: rebuilt from the store's manifests.
+VARIANTS = "ovchat:{models}:variants"
+#: Hash, field model -> variant name that the admin chose as its default.
+DEFAULT_VARIANTS = "ovchat:{models}:defaults"
+#: Hash, field model -> source model it was first converted from; keeps two sources from taking one name.
+MODEL_SOURCES = "ovchat:{models}:sources"
+
+# --- state: conversions ----------------------------------------------------------------------------------------------
+
+#: Sorted set of conversion ids, score = creation time in ms.
+CONVERSIONS = "ovchat:{conversions}:all"
+#: Hash, field = digest of (source, revision, variants) -> conversion id: the same request joins its running job.
+CONVERSION_DIGESTS = "ovchat:{conversions}:digests"
+
+
+def conversion_job(conversion_id: str) -> str:
+    """Hash of one job: request, state, stage, progress, attempt, error, per-variant results (JSON values)."""
+    return f"ovchat:{{{conversion_id}}}:job"
+
+
+def conversion_events(conversion_id: str) -> str:
+    """Stream of one job's events, field ``e`` = ConversionEvent JSON; the entry id is the SSE event id."""
+    return f"ovchat:{{{conversion_id}}}:events"
+
+
+def conversion_cancel(conversion_id: str) -> str:
+    """Exists once the client asked to cancel the job."""
+    return f"ovchat:{{{conversion_id}}}:cancel"
+
+
+def conversion_lease(conversion_id: str) -> str:
+    """String with a time to live: who works on the job now. Gone while running = the converter died."""
+    return f"ovchat:{{{conversion_id}}}:lease"
+
+
+def conversion_pending(conversion_id: str, attempt: int) -> str:
+    """Set of the variants that are not compressed yet; the one that empties it sends verify."""
+    return f"ovchat:{{{conversion_id}}}:pending:{attempt}"
+
+
+# --- state: chats ----------------------------------------------------------------------------------------------------
+
+
+def chat(chat_id: str) -> str:
+    """Hash of one chat: user, title, model, leaf (message id), created_ms."""
+    return f"ovchat:{{{chat_id}}}:chat"
+
+
+def chat_messages(chat_id: str) -> str:
+    """Hash of one chat's message tree: message id -> StoredMessage JSON."""
+    return f"ovchat:{{{chat_id}}}:messages"
+
+
+# --- transport: the pool of inference workers --------------------------------------------------------------------------
+
+#: Sorted set of worker ids, score = last heartbeat in ms of Redis' clock.
+WORKERS = "ovchat:{pool}:workers"
+#: Hash, field worker id -> WorkerInfo JSON.
+WORKER_INFO = "ovchat:{pool}:worker_info"
+#: Hash, field ``worker_id|model:variant`` -> free slots. No field: the replica is not ready.
+SLOTS = "ovchat:{pool}:slots"
+#: Set of ``model:variant`` names that have waiting generations.
+WAITING_VARIANTS = "ovchat:{pool}:waiting_variants"
+#: Stream of ended generations (field ``g``), read by the consumer group of all gateways.
+FINISHED = "ovchat:{pool}:finished"
+#: Consumer group on FINISHED, created at 0 so that nothing that ended before the first gateway is missed.
+FINALIZERS = "finalizers"
+#: String with a time to live: the gateway that looks for lost workers.
+REAPER_LEASE = "ovchat:{pool}:reaper"
+#: Sorted set of gateway ids, score = last heartbeat in ms of Redis' clock.
+GATEWAYS = "ovchat:{pool}:gateways"
+
+
+def waiting(variant: str) -> str:
+    """Sorted set of generations that wait for ``model:variant``; score = place in the fair order."""
+    return f"ovchat:{{pool}}:waiting:{variant}"
+
+
+def worker_stream(worker_id: str) -> str:
+    """Stream of one agent: assignments and commands, in order. Only this agent reads it."""
+    return f"ovchat:{{pool}}:worker:{worker_id}"
+
+
+def worker_running(worker_id: str) -> str:
+    """Set of generation ids that were assigned to a worker and have not ended."""
+    return f"ovchat:{{pool}}:running:{worker_id}"
+
+
+def load_lease(variant: str) -> str:
+    """String with a time to live: some worker was told to load ``model:variant``; keeps gateways from telling two."""
+    return f"ovchat:{{pool}}:loading:{variant}"
+
+
+def load_failure(variant: str) -> str:
+    """ErrorBody JSON with a short time to live: why the last load of ``model:variant`` failed."""
+    return f"ovchat:{{pool}}:load_failure:{variant}"
+
+
+def inbox(gateway_id: str) -> str:
+    """Stream of one gateway: per engine step one entry whose fields are ``generation_id:n`` -> frame bytes."""
+    return f"ovchat:{{pool}}:inbox:{gateway_id}"
+
+
+# --- transport: one generation -----------------------------------------------------------------------------------------
+
+
+def generation_state(generation_id: str) -> str:
+    """Hash: status (waiting, assigned, running, ended), attempt, seq, n, k, user, chat_id, variant, worker_id, …."""
+    return f"ovchat:{{{generation_id}}}:state"
+
+
+def generation_request(generation_id: str) -> str:
+    """GenerationRequest JSON."""
+    return f"ovchat:{{{generation_id}}}:request"
+
+
+def journal(generation_id: str) -> str:
+    """Stream of a generation's events. Entry id ``n-k``: n counts frames without a gap, k the silent entries after it.
+
+    Fields: ``a`` attempt, ``k`` kind, ``s`` seq of the last delta, ``t`` token ids (JSON list), ``f`` frame (JSON).
+    """
+    return f"ovchat:{{{generation_id}}}:journal"
+
+
+def watchers(generation_id: str) -> str:
+    """Set of gateway ids that relay this generation."""
+    return f"ovchat:{{{generation_id}}}:watchers"
+
+
+def idempotency(user: str, request_id: str) -> str:
+    """Generation id that a user's request id got, for 24 hours."""
+    return f"ovchat:{{pool}}:request:{user}:{request_id}"
+
+
+# --- Celery --------------------------------------------------------------------------------------------------------
+
+#: Prefix of every key that Celery makes.
+CELERY_PREFIX = "ovchat-celery:"
+#: Queue of conversion stages.
+CONVERSION_QUEUE = "conversions"
+#: Task: run one stage of a conversion; keyword arguments conversion_id, stage, attempt, and variant for compress.
+TASK_RUN_STAGE = "ovchat.conversion.run_stage"
+#: Task: delete a published variant; keyword arguments model, variant.
+TASK_DELETE_VARIANT = "ovchat.store.delete_variant"
+#: Task: rebuild the index of variants from the manifests.
+TASK_REINDEX = "ovchat.store.reindex"

@@ -1,0 +1,216 @@
+"""The model store: ``<store>/<model>/<variant>/`` with its manifest, published by one rename.
+
+A variant is a folder with a valid ``manifest.json``, which is written last; anything else is not listed. Work in
+progress stands under ``<store>/.staging/`` on the same file system, so that the rename is atomic.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from shared.errors import DiskFull, StoreUnwritable, VariantCorrupt, VariantExists, VariantNotPublished
+from shared.ids import is_name, new_id
+from shared.schemas.models import FileRecord, Manifest
+
+MANIFEST_NAME = "manifest.json"
+STAGING_NAME = ".staging"
+_CHUNK_BYTES = 1 << 20
+
+
+def file_record(path: Path) -> FileRecord:
+    """Return size and SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return FileRecord(size_bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def write_error(error: OSError, folder: Path) -> DiskFull | StoreUnwritable:
+    """Return the platform's error for a failed write below a folder."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"No space left on the disk of {folder}. Free some space and convert again.")
+    return StoreUnwritable(
+        f"Cannot write to {folder}: {error.strerror or error}. Check the volume and its permissions."
+    )
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class ModelStore:
+    """One folder of published variants. Readers may have it mounted read only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def variant_dir(self, model: str, variant: str) -> Path:
+        """Return where a variant stands; names are checked, so that no path leads out of the store."""
+        if not is_name(model) or not is_name(variant):
+            raise VariantNotPublished(f"{model}:{variant} is no valid name of a variant.")
+        return self.path / model / variant
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Yield the manifest of every published variant, by name; what is half made or damaged is left out."""
+        if not self.path.is_dir():
+            return
+        for model_dir in sorted(self.path.iterdir()):
+            if not is_name(model_dir.name) or not model_dir.is_dir():
+                continue
+            for variant_dir in sorted(model_dir.iterdir()):
+                if not is_name(variant_dir.name):
+                    continue
+                try:
+                    yield self.manifest(model_dir.name, variant_dir.name)
+                except (VariantNotPublished, VariantCorrupt):
+                    continue
+
+    def manifest(self, model: str, variant: str) -> Manifest:
+        """Return a variant's manifest.
+
+        Raises:
+            VariantNotPublished: there is none.
+            VariantCorrupt: it cannot be read, or is that of another variant.
+        """
+        folder = self.variant_dir(model, variant)
+        try:
+            manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise VariantNotPublished(f"{model}:{variant} is not published in the model store.") from None
+        except (OSError, ValidationError) as error:
+            raise VariantCorrupt(f"The manifest of {model}:{variant} cannot be read. Convert it again.") from error
+        if (manifest.model, manifest.variant) != (model, variant):
+            raise VariantCorrupt(f"The folder {model}/{variant} holds {manifest.model}:{manifest.variant}.")
+        return manifest
+
+    def check(self, model: str, variant: str, *, hashes: bool = False) -> Manifest:
+        """Compare a variant's files with its manifest: their sizes, and their SHA-256 where asked.
+
+        Raises:
+            VariantNotPublished: there is none.
+            VariantCorrupt: a file is missing or differs; the message names it.
+        """
+        manifest = self.manifest(model, variant)
+        folder = self.variant_dir(model, variant)
+        for name, record in manifest.files.items():
+            try:
+                size_bytes = (folder / name).stat().st_size
+                differs = size_bytes != record.size_bytes or (hashes and file_record(folder / name) != record)
+            except OSError:
+                raise VariantCorrupt(
+                    f"{model}:{variant} is incomplete: {name} is missing. Delete the variant and convert it again."
+                ) from None
+            if differs:
+                raise VariantCorrupt(
+                    f"{model}:{variant} is damaged: {name} is not the file that was published "
+                    f"({size_bytes} bytes, {record.size_bytes} published). Delete the variant and convert it again."
+                )
+        return manifest
+
+    def staging_dir(self, conversion_id: str) -> Path:
+        """Return the folder in which a conversion works; it is made if missing."""
+        folder = self.path / STAGING_NAME / conversion_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(error, self.path) from error
+        return folder
+
+    def clean_staging(self, keep: Callable[[str], bool]) -> tuple[str, ...]:
+        """Remove the staging folders whose name ``keep`` does not want; return their names."""
+        root = self.path / STAGING_NAME
+        if not root.is_dir():
+            return ()
+        gone = tuple(folder.name for folder in sorted(root.iterdir()) if not keep(folder.name))
+        for name in gone:
+            shutil.rmtree(root / name, ignore_errors=True)
+        return gone
+
+    def publish(self, staged: Path, manifest: Manifest) -> Manifest:
+        """Make a staged folder the published variant: hash, sync, manifest last, rename.
+
+        Publishing the same variant again (a task delivered twice) does nothing and returns what is published.
+
+        Args:
+            staged: folder of the variant's files, below the staging folder of this store.
+            manifest: its ``files`` are filled here.
+
+        Raises:
+            VariantExists: another recipe or source is published under this name.
+            DiskFull, StoreUnwritable: nothing was published.
+        """
+        target = self.variant_dir(manifest.model, manifest.variant)
+        try:
+            published = self.manifest(manifest.model, manifest.variant)
+        except (VariantNotPublished, VariantCorrupt):
+            published = None
+        if published is not None:
+            return self._same_or_refused(published, manifest)
+        try:
+            files = sorted(path for path in staged.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
+            complete = manifest.model_copy(
+                update={"files": {str(path.relative_to(staged)): file_record(path) for path in files}}
+            )
+            for path in files:
+                _fsync(path)
+            (staged / MANIFEST_NAME).write_text(complete.model_dump_json(indent=2) + "\n", "utf-8")
+            _fsync(staged / MANIFEST_NAME)
+            _fsync(staged)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._clear_half_made(target)
+            os.rename(staged, target)
+            _fsync(target.parent)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return self._same_or_refused(self.manifest(manifest.model, manifest.variant), manifest)
+            raise write_error(error, self.path) from error
+        return complete
+
+    def delete(self, model: str, variant: str) -> None:
+        """Remove a variant: out of sight by one rename, then from the disk.
+
+        Raises:
+            VariantNotPublished: there is no such folder.
+        """
+        folder = self.variant_dir(model, variant)
+        try:
+            self._move_to_trash(folder)
+            folder.parent.rmdir()
+        except FileNotFoundError:
+            raise VariantNotPublished(f"{model}:{variant} is not published in the model store.") from None
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise write_error(error, self.path) from error
+
+    def _clear_half_made(self, target: Path) -> None:
+        """Take a folder without a valid manifest out of the way of a variant that is whole."""
+        if target.exists():
+            self._move_to_trash(target)
+
+    def _move_to_trash(self, folder: Path) -> None:
+        trash = self.path / STAGING_NAME / new_id("trash")
+        trash.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(folder, trash)
+        shutil.rmtree(trash, ignore_errors=True)
+
+    def _same_or_refused(self, published: Manifest, wanted: Manifest) -> Manifest:
+        for field in ("source_model", "revision", "weight_format", "recipe"):
+            if getattr(published, field) != getattr(wanted, field):
+                raise VariantExists(
+                    f"{wanted.model}:{wanted.variant} is published with another {field.replace('_', ' ')}. "
+                    "Choose another variant name, or delete the published one first.",
+                    param="variants",
+                )
+        return published

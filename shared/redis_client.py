@@ -1,0 +1,50 @@
+"""The one place where Redis clients are made."""
+
+from __future__ import annotations
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+#: Seconds to wait for a connection.
+CONNECT_TIMEOUT_SECONDS = 5.0
+#: Seconds to wait for an answer to an ordinary command. Blocking reads use a client without this limit, because a
+#: read that times out on an idle bus looks like an end of the stream.
+ANSWER_TIMEOUT_SECONDS = 10.0
+
+AsyncRedis = redis.asyncio.Redis
+SyncRedis = redis.Redis
+
+
+def create_redis(process_name: str, url: str, *, blocking: bool = False) -> AsyncRedis:
+    """Return an asyncio client that names itself in ``CLIENT LIST``; nothing connects yet.
+
+    Args:
+        process_name: such as ``gateway-3f2a``.
+        url: ``redis://`` or ``rediss://`` address.
+        blocking: for a client that waits in ``XREAD BLOCK``: no answer time limit and no retry.
+    """
+    return redis.asyncio.Redis.from_url(
+        url,
+        client_name=process_name,
+        protocol=2,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        socket_timeout=None if blocking else ANSWER_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        retry=AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 0 if blocking else 3),
+    )
+
+
+def create_sync_redis(process_name: str, url: str) -> SyncRedis:
+    """Return a blocking client for the converter's threads; nothing connects yet."""
+    return redis.Redis.from_url(
+        url,
+        client_name=process_name,
+        protocol=2,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        socket_timeout=ANSWER_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+    )

@@ -1,0 +1,1 @@
+"""The messages that cross a boundary, one module per noun."""

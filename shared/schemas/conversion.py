@@ -1,0 +1,95 @@
+"""A conversion: the request, the job and its events."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from shared.errors import ErrorBody
+from shared.schemas.common import Message, StrictMessage
+from shared.schemas.models import Name, Recipe, VariantRequest, WeightFormat
+
+ConversionState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Stage = Literal["resolve", "preflight", "download", "export", "compress", "tokenizer", "verify", "publish"]
+STAGES: tuple[Stage, ...] = (
+    "resolve", "preflight", "download", "export", "compress", "tokenizer", "verify", "publish",
+)  # fmt: skip
+ENDED: frozenset[ConversionState] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class ConversionRequest(StrictMessage):
+    """``POST /api/v1/conversions``."""
+
+    source_model: str = Field(min_length=1, max_length=512, description="Hub id, catalogue name or checkpoint folder.")
+    name: Name | None = Field(None, description="Public name; the last part of the source in lower case by default.")
+    variants: tuple[WeightFormat | VariantRequest, ...] = Field(min_length=1, max_length=16)
+    revision: Annotated[str, Field(max_length=128)] | None = None
+    trust_remote_code: bool = False
+
+    @field_validator("variants")
+    @classmethod
+    def _names_differ(cls, variants: tuple[WeightFormat | VariantRequest, ...]) -> tuple[object, ...]:
+        names = [variant.name for variant in named_variants(variants)]
+        if len(set(names)) != len(names):
+            raise ValueError("two variants have the same name")
+        return variants
+
+
+def named_variants(variants: tuple[WeightFormat | VariantRequest, ...]) -> tuple[VariantRequest, ...]:
+    """Return each variant with its name and recipe; a bare weight format is a variant of that name."""
+    return tuple(
+        variant if isinstance(variant, VariantRequest) else VariantRequest(name=variant, weight_format=variant)
+        for variant in variants
+    )
+
+
+class ConversionPlan(Message):
+    """What a job will do, all choices made: written once, when the job is accepted."""
+
+    source_model: str
+    model: str
+    variants: tuple[VariantRequest, ...]
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+class VariantResult(Message):
+    """What became of one variant of a job."""
+
+    name: str
+    weight_format: WeightFormat
+    recipe: Recipe
+    weights_bytes: int
+    compression_rate: float | None
+    seconds: float | None = None
+    already_published: bool = False
+
+
+class ConversionJob(Message):
+    """``GET /api/v1/conversions/{id}``."""
+
+    conversion_id: str
+    plan: ConversionPlan
+    state: ConversionState
+    stage: Stage | None = None
+    progress: float = Field(0.0, ge=0, le=1, description="Of the whole job.")
+    attempt: int = 1
+    created_ms: int
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    results: tuple[VariantResult, ...] = ()
+    error: ErrorBody | None = None
+
+
+class ConversionEvent(Message):
+    """One step of a job, as its event stream tells it."""
+
+    conversion_id: str
+    state: ConversionState
+    stage: Stage | None = None
+    variant: str | None = None
+    stage_progress: float | None = Field(None, ge=0, le=1, description="Of the stage, where known.")
+    progress: float = Field(ge=0, le=1, description="Of the whole job.")
+    message: str | None = None
+    error: ErrorBody | None = None

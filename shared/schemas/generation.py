@@ -1,0 +1,129 @@
+"""A generation: what the gateway asks for, what the worker journals."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.errors import ErrorBody
+from shared.schemas.common import Message, StrictMessage
+
+FinishReason = Literal["stop", "length", "cancelled"]
+Channel = Literal["answer", "reasoning", "tool_call"]
+Role = Literal["system", "user", "assistant"]
+
+StopString = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class GenerationParams(StrictMessage):
+    """Sampling parameters of the socket and the page, with the chat defaults."""
+
+    temperature: float = Field(0.1, ge=0, le=2, description="0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(50, ge=0, le=100_000, description="0 is off.")
+    min_p: float = Field(0.0, ge=0, le=1)
+    repetition_penalty: float = Field(1.1, gt=0, le=2)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    max_new_tokens: int = Field(256, ge=1, le=1_000_000)
+    seed: int | None = Field(None, ge=0, le=2**32 - 1)
+    stop: tuple[StopString, ...] = Field((), max_length=16)
+
+
+class ChatTurn(Message):
+    """One message of the prompt."""
+
+    role: Role
+    content: str
+
+
+class GenerationRequest(Message):
+    """What a worker needs to answer; kept under ``keys.generation_request``."""
+
+    v: Literal[1] = 1
+    generation_id: str
+    request_id: str
+    user: str
+    chat_id: str
+    model: str
+    variant: str
+    messages: tuple[ChatTurn, ...]
+    params: GenerationParams
+
+    @property
+    def variant_key(self) -> str:
+        """The ``model:variant`` name of queue, slots and replica."""
+        return f"{self.model}:{self.variant}"
+
+
+class Usage(Message):
+    """Tokens that a generation took and made."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Timings(Message):
+    """Milliseconds: waiting in the queue, then to the first delta, and from queueing to the end."""
+
+    queue_ms: float
+    first_token_ms: float | None
+    total_ms: float
+
+
+class GenerationStarted(Message):
+    """A worker has tokenized the prompt and handed it to the engine."""
+
+    type: Literal["generation.started"] = "generation.started"
+    generation_id: str
+    model: str
+    variant: str
+    device: str
+    worker_id: str
+    prompt_tokens: int
+    dropped_turns: int
+
+
+class GenerationDelta(Message):
+    """A piece of the answer: whole characters, never a stop string or a special token."""
+
+    type: Literal["generation.delta"] = "generation.delta"
+    generation_id: str
+    seq: int = Field(ge=1)
+    text: str
+    channel: Channel = "answer"
+
+
+class GenerationResumed(Message):
+    """Another attempt goes on where a lost one stopped."""
+
+    type: Literal["generation.resumed"] = "generation.resumed"
+    generation_id: str
+    worker_id: str
+    reason: str
+
+
+class GenerationFinished(Message):
+    """The good end; ``seq`` is that of the last delta, 0 where there was none."""
+
+    type: Literal["generation.finished"] = "generation.finished"
+    generation_id: str
+    seq: int = Field(ge=0)
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+
+
+class GenerationFailed(Message):
+    """The bad end."""
+
+    type: Literal["generation.failed"] = "generation.failed"
+    generation_id: str
+    error: ErrorBody
+
+
+JournalFrame = Annotated[
+    GenerationStarted | GenerationDelta | GenerationResumed | GenerationFinished | GenerationFailed,
+    Field(discriminator="type"),
+]

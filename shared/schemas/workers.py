@@ -1,0 +1,94 @@
+"""What an agent tells of itself, and what it is told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from shared.schemas.common import Message
+
+ReplicaState = Literal["loading", "ready", "unloading", "failed"]
+
+
+class ReplicaInfo(Message):
+    """One loaded variant of a worker."""
+
+    model: str
+    variant: str
+    state: ReplicaState
+    slots: int = Field(0, description="Generations it can work on at once.")
+    running: int = 0
+    context_length: int | None = None
+    memory_bytes: int | None = Field(None, description="Resident memory of the process.")
+    load_progress: float | None = None
+    load_seconds: float | None = None
+    step_ms: float | None = Field(None, description="Recent duration of an engine step, 95th percentile.")
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+
+    @property
+    def key(self) -> str:
+        """``model:variant``."""
+        return f"{self.model}:{self.variant}"
+
+
+class WorkerInfo(Message):
+    """One agent in the registry and in ``GET /api/v1/workers``."""
+
+    worker_id: str
+    host_id: str
+    device: str
+    device_name: str
+    engine: str
+    state: Literal["starting", "ready", "draining"]
+    replicas: tuple[ReplicaInfo, ...] = ()
+    max_replicas: int
+    free_memory_bytes: int | None = None
+    versions: dict[str, str] = {}
+    started_ms: int
+    generated_tokens: int = Field(0, description="Tokens generated since the worker started.")
+
+
+class Generate(Message):
+    """Assignment: answer a generation whose slot was reserved."""
+
+    kind: Literal["generate"] = "generate"
+    generation_id: str
+    attempt: int
+    variant: str
+    waited_ms: float
+
+
+class CancelGeneration(Message):
+    """Command: end a generation now."""
+
+    kind: Literal["cancel"] = "cancel"
+    generation_id: str
+
+
+class LoadVariant(Message):
+    """Command: start a replica of ``model:variant``."""
+
+    kind: Literal["load"] = "load"
+    variant: str
+
+
+class UnloadVariant(Message):
+    """Command: end the replica of ``model:variant`` once it is idle."""
+
+    kind: Literal["unload"] = "unload"
+    variant: str
+
+
+class Drain(Message):
+    """Command: take nothing new."""
+
+    kind: Literal["drain"] = "drain"
+
+
+WorkerCommand = Annotated[
+    Generate | CancelGeneration | LoadVariant | UnloadVariant | Drain, Field(discriminator="kind")
+]
+#: Field ``c`` of an entry in a worker's stream.
+WORKER_COMMAND: TypeAdapter[WorkerCommand] = TypeAdapter(WorkerCommand)

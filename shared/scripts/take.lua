@@ -1,0 +1,31 @@
+-- Give a worker the heads of a variant's waiting set, as many as it has free slots, after giving slots back.
+-- ARGV: worker id, variant, slots given back (0 where the caller is a gateway)
+-- Returns the number of generations assigned, or -1 where this replica is not ready.
+local worker, variant, released = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local slots, field = POOL .. 'slots', worker .. '|' .. variant
+local free = redis.call('HGET', slots, field)
+if not free then return -1 end
+free = tonumber(free) + released
+local waiting = POOL .. 'waiting:' .. variant
+local now = now_ms()
+local assigned = 0
+while free > 0 do
+  local head = redis.call('ZPOPMIN', waiting)
+  if #head == 0 then break end
+  local gid = head[1]
+  local state = key(gid, 'state')
+  local fields = redis.call('HMGET', state, 'status', 'attempt', 'queued_ms')
+  if fields[1] == 'waiting' then
+    redis.call('HSET', state, 'status', 'assigned', 'worker', worker)
+    redis.call('SADD', POOL .. 'running:' .. worker, gid)
+    redis.call('XADD', POOL .. 'worker:' .. worker, '*', 'c', cjson.encode({
+      kind = 'generate', generation_id = gid, attempt = tonumber(fields[2]), variant = variant,
+      waited_ms = now - tonumber(fields[3]),
+    }))
+    free = free - 1
+    assigned = assigned + 1
+  end
+end
+redis.call('HSET', slots, field, free)
+if redis.call('ZCARD', waiting) == 0 then redis.call('SREM', POOL .. 'waiting_variants', variant) end
+return assigned

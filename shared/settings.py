@@ -1,0 +1,169 @@
+"""Settings, one typed class per service, read from the environment under the prefix ``OVCHAT_``.
+
+All classes stand here because one environment may serve every service: a start-up check refuses a name that no
+service knows, and the table in the README is made from these descriptions. Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import InvalidRequest
+
+PREFIX = "OVCHAT_"
+
+
+class CommonSettings(BaseSettings):
+    """What every service reads."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    data_dir: Path = Field(Path("data"), description="Folder of everything that is kept: Redis files, models, keys.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Redis for state: users, chats, jobs, the model index."
+    )
+    transport_redis_url: str | None = Field(
+        None, description="Redis for queues, journals, the registry and Celery; the state Redis where not set."
+    )
+    model_store: Path | None = Field(None, description="Folder of published models; `DATA_DIR/models` where not set.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`console` for people, `json` for machines; `auto` looks whether a terminal reads."
+    )
+    telemetry: bool = Field(
+        False, description="Let openvino, nncf and the Hugging Face libraries send their usage telemetry."
+    )
+
+    @property
+    def store_path(self) -> Path:
+        """Folder of published models."""
+        return self.model_store or self.data_dir / "models"
+
+    @property
+    def transport_url(self) -> str:
+        """URL of the Redis that carries queues, journals, registry and Celery."""
+        return self.transport_redis_url or self.redis_url
+
+
+class GatewaySettings(CommonSettings):
+    """The HTTP and WebSocket service."""
+
+    host: str = Field("127.0.0.1", description="Address that the gateway listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the gateway listens on; 0 takes a free one.")
+    admin_key: SecretStr | None = Field(
+        None, description="The admin's API key; where not set, made at first start in `DATA_DIR/admin.key`."
+    )
+    max_waiting: int = Field(
+        1000, ge=1, description="Generations that may wait for one variant before `overloaded` is answered."
+    )
+    max_wait_seconds: float = Field(
+        300.0, gt=0, description="Longest time that a generation waits for a worker before it fails."
+    )
+    journal_ttl_seconds: int = Field(
+        900, ge=1, description="How long a finished generation can be replayed from its journal."
+    )
+    shutdown_grace_seconds: float = Field(
+        10.0, ge=0, description="How long a stopping gateway waits for open requests."
+    )
+
+
+class ConverterSettings(CommonSettings):
+    """The Celery worker that converts models."""
+
+    converter_preload: bool = Field(
+        False, description="Import the conversion libraries at start, not at the first job (costs about 1 GB)."
+    )
+    demo_model_packaged: bool = Field(
+        True, description="Take the demo model from its package, so that it needs no model hub."
+    )
+    conversion_dir: Path | None = Field(
+        None, description="Scratch folder of conversions; `MODEL_STORE/.staging` where not set."
+    )
+    stage_time_limit_seconds: int = Field(
+        6 * 3600, ge=60, description="Longest time that one stage of a conversion may take."
+    )
+    conversion_lease_seconds: float = Field(
+        15.0, gt=0, description="A running job whose lease is older than this is taken over."
+    )
+    converter_threads: int | None = Field(None, ge=1, description="CPU threads of a stage; all cores where not set.")
+
+
+class InferenceSettings(CommonSettings):
+    """The agent of one device and its replicas."""
+
+    device: str = Field("CPU", description="OpenVINO device: CPU, GPU, GPU.1, NPU, AUTO or HETERO:…")
+    engine: Literal["continuous_batching", "sample"] = Field(
+        "continuous_batching", description="Engine that serves; `sample` needs no model and is for tests."
+    )
+    preload_models: str = Field("", description="Comma-separated `model:variant` names loaded at start.")
+    max_replicas: int = Field(
+        3, ge=1, description="Variants loaded at once; the least recently used idle one makes room."
+    )
+    max_sequences: int = Field(64, ge=1, description="Generations that one replica works on at once.")
+    kv_cache_bytes: int | None = Field(
+        None, ge=1 << 20, description="KV cache of one replica; a share of the host's memory where not set."
+    )
+    prefix_caching: bool = Field(True, description="Keep the KV cache of finished prompts for later turns.")
+    step_target_ms: float = Field(
+        120.0, gt=0, description="Engine step duration that prefill batches are sized for on this host."
+    )
+    inference_threads: int | None = Field(None, ge=1, description="CPU threads of a replica; all cores where not set.")
+    load_timeout_seconds: float = Field(600.0, gt=0, description="Longest time that loading a variant may take.")
+    drain_grace_seconds: float = Field(
+        30.0, ge=0, description="How long a stopping worker goes on with running generations."
+    )
+    sample_tokens_per_second: float = Field(50.0, gt=0, description="Speed of the `sample` engine, per generation.")
+
+
+class LauncherSettings(CommonSettings):
+    """`ovchat up`, the whole platform on one machine."""
+
+    demo: bool = Field(True, description="Convert the demo model at the first start of `ovchat up`.")
+
+
+class ClientSettings(CommonSettings):
+    """The command line and the Python client."""
+
+    url: str | None = Field(None, description="Address of the gateway for the command line; HOST:PORT where not set.")
+    api_key: SecretStr | None = Field(
+        None, description="Key of the command line; ADMIN_KEY or `DATA_DIR/admin.key` where not set."
+    )
+    host: str = "127.0.0.1"
+    port: int = 8000
+    admin_key: SecretStr | None = None
+
+
+SERVICES: tuple[type[CommonSettings], ...] = (
+    GatewaySettings,
+    ConverterSettings,
+    InferenceSettings,
+    LauncherSettings,
+    ClientSettings,
+)
+
+
+def known_names() -> frozenset[str]:
+    """Return every environment name that some service reads."""
+    return frozenset(PREFIX + field.upper() for service in SERVICES for field in service.model_fields)
+
+
+def refuse_unknown_names(environ: Mapping[str, str] | None = None) -> None:
+    """Refuse a misspelt setting before it is silently ignored.
+
+    Raises:
+        InvalidRequest: a name with the prefix is known to no service; the message names the nearest one.
+    """
+    import difflib
+
+    names = known_names()
+    for name in sorted(os.environ if environ is None else environ):
+        if name.startswith(PREFIX) and name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f" Did you mean {near[0]}?" if near else " The README lists the settings."
+            raise InvalidRequest(f"No service knows the setting {name}.{hint}", param=name)
