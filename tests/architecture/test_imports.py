@@ -1,0 +1,123 @@
+"""Who may import what, and where: the services stay apart, and the heavy libraries stay where they are needed.
+
+The contracts in pyproject.toml follow chains of imports; the tests here say where in a file an import may stand.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.architecture.sources import PRODUCT_FOLDERS, ROOT, SERVICES, Import, imports, module_name, python_files
+
+HEAVY = ("torch", "transformers", "nncf", "optimum", "openvino", "openvino_genai", "openvino_tokenizers", "datasets")
+
+# Seconds and hundreds of megabytes each, so a module that is not listed imports none of them, not even in a function.
+MAY_USE_HEAVY = (
+    "converter_worker.stages",
+    "converter_worker.demo_model",
+    "converter_worker.gguf_checkpoint",
+    "converter_worker.gguf_tokenizer",
+    "converter_worker.preload",
+    "inference_worker.engines.continuous_batching",
+    "inference_worker.engines.stateful",
+    "inference_worker.engines.optimum",
+    "inference_worker.devices",
+    "deploy.local.doctor",
+)
+# These modules have one at their top, so they in turn are imported inside functions only.
+HEAVY_AT_TOP = (
+    "converter_worker.stages",
+    "inference_worker.engines.continuous_batching",
+    "inference_worker.engines.stateful",
+    "inference_worker.engines.optimum",
+)
+
+
+def _listed(module: str, names: tuple[str, ...]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def _all_imports() -> list[Import]:
+    return imports(*PRODUCT_FOLDERS)
+
+
+def test_the_contracts_of_pyproject_hold() -> None:
+    absent = [name for name in PRODUCT_FOLDERS if not (ROOT / name / "__init__.py").is_file()]
+    if absent:
+        pytest.skip(f"no package yet: {', '.join(absent)}")
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    outcome = subprocess.run(
+        [sys.executable, "-c", command, "--no-cache"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_never_import_each_other(service: str) -> None:
+    siblings = [name for name in SERVICES if name != service]
+    assert [str(found) for found in imports(service) if found.names(*siblings)] == []
+
+
+def test_shared_imports_no_sibling_and_no_framework() -> None:
+    frameworks = ("fastapi", "starlette", "uvicorn", "celery", *HEAVY)
+    assert [str(found) for found in imports("shared") if found.names(*SERVICES, "deploy", *frameworks)] == []
+
+
+def test_celery_is_one_module_of_the_gateway() -> None:
+    strays = [found for found in imports("gateway") if found.names("celery", "kombu")]
+    assert [str(found) for found in strays if found.importer != "gateway.conversion_client"] == []
+
+
+def test_each_service_leaves_out_what_its_image_does_not_carry() -> None:
+    absent = {
+        "gateway": HEAVY,
+        "converter_worker": ("fastapi", "starlette", "uvicorn"),
+        "inference_worker": ("fastapi", "starlette", "uvicorn", "celery", "kombu", "nncf", "datasets"),
+    }
+    strays = [found for service, names in absent.items() for found in imports(service) if found.names(*names)]
+    assert [str(found) for found in strays] == []
+
+
+def test_only_the_optimum_engine_of_inference_uses_torch() -> None:
+    strays = [found for found in imports("inference_worker") if found.names("torch", "transformers", "optimum")]
+    assert [str(found) for found in strays if found.importer != "inference_worker.engines.optimum"] == []
+
+
+def test_heavy_libraries_are_imported_in_listed_modules_only() -> None:
+    strays = [found for found in _all_imports() if found.names(*HEAVY) and not _listed(found.importer, MAY_USE_HEAVY)]
+    assert [str(found) for found in strays] == []
+
+
+def test_heavy_libraries_are_imported_in_functions() -> None:
+    """A heavy import at the top of a module makes everything that imports the module pay for it."""
+    strays = [
+        found
+        for found in _all_imports()
+        if found.at_top and found.names(*HEAVY) and not _listed(found.importer, HEAVY_AT_TOP)
+    ]
+    assert [str(found) for found in strays] == []
+
+
+def test_a_module_with_a_heavy_top_is_imported_in_functions() -> None:
+    heavy = {found.importer for found in _all_imports() if found.at_top and found.names(*HEAVY)}
+    strays = [
+        found
+        for found in _all_imports()
+        if found.at_top and found.names(*heavy) and found.importer not in heavy and heavy
+    ]
+    assert [str(found) for found in strays] == []
+
+
+def test_only_the_command_line_starts_the_launcher_and_only_when_asked() -> None:
+    launcher = [found for found in imports(*SERVICES, "shared") if found.names("deploy")]
+    strays = [found for found in launcher if found.at_top or not found.importer.startswith("gateway.client")]
+    assert [str(found) for found in strays] == []
+
+
+def test_the_lists_above_name_folders_that_exist() -> None:
+    """A list that outlives its modules would let a new module of that name in unseen."""
+    modules = {module_name(path).split(".")[0] for path in python_files(*PRODUCT_FOLDERS)}
+    assert {name.split(".")[0] for name in (*MAY_USE_HEAVY, *HEAVY_AT_TOP)} <= modules | {"deploy"}
