@@ -1,0 +1,151 @@
+"""The contract between a replica process and whatever computes tokens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Finish(StrEnum):
+    """Why an engine ended a sequence: the first two are ordinary ends, the others are error codes."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    KV_CACHE_EXHAUSTED = "kv_cache_exhausted"
+    ENGINE_REJECTED = "engine_rejected"
+
+    @property
+    def is_error(self) -> bool:
+        return self not in (Finish.STOP, Finish.LENGTH)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How one sequence is sampled. `temperature` 0 means greedy, `top_k` 0 means no limit, `seed` None means random.
+
+    `max_new_tokens` counts generated tokens, the ending token included. `stop_token_ids` end the sequence beside the
+    model's own end tokens; `ignore_eos` switches the model's own ones off.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    min_new_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError("max_new_tokens must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What to load and with what limits; plain values, so that it can cross a process boundary as JSON.
+
+    `threads` 0 leaves the number to the runtime. `kv_cache_bytes` caps the memory of attention states.
+    `step_target_ms` is what one step should take with every slot busy; the engine sizes its steps on the host for it,
+    unless `max_num_batched_tokens` says the size (in tokens) that an earlier start found.
+    `properties` go to the device plugin; `options` are the engine's own.
+    """
+
+    engine: str
+    model_dir: Path
+    device: str = "CPU"
+    slots: int = 32
+    threads: int = 0
+    kv_cache_bytes: int = 1 << 30
+    step_target_ms: float = 120.0
+    max_num_batched_tokens: int | None = None
+    prefix_caching: bool = True
+    properties: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "model_dir": str(self.model_dir)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> EngineSpec:
+        return cls(**{**values, "model_dir": Path(values["model_dir"])})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a started engine offers; the host never looks inside the engine for it.
+
+    `context_length` counts prompt and answer tokens together. `max_num_batched_tokens` is the size of one step in
+    tokens (0: the engine does not split prompts). `kv_cache_bytes` is what was granted, 0 if there is no cache.
+    """
+
+    engine: str
+    slots: int
+    context_length: int
+    eos_token_ids: tuple[int, ...]
+    max_num_batched_tokens: int = 0
+    kv_cache_bytes: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """New tokens of one sequence; `finish` is set on its last event, whose `token_ids` may be empty."""
+
+    sequence_id: str
+    token_ids: tuple[int, ...]
+    finish: Finish | None = None
+
+
+ProgressCallback = Callable[[float], None]
+
+
+class Engine(ABC):
+    """Computes tokens for many sequences at once. Token ids in, token ids out; it knows no text and no Redis.
+
+    One thread calls every method. Life: `start`, then any mix of `add`, `abort` and `next_events`, then `stop`.
+
+    Promises of every engine:
+
+    - `start` returns when the engine is ready, or raises and holds nothing that `stop` cannot free.
+    - A sequence added gets at least one event, and exactly one with `finish`, unless it is aborted. A sequence that
+      ends by an end token delivers that token as its last id; `max_new_tokens` is never exceeded.
+    - After `abort` returned no event names the sequence, whether it waited, was in prefill or in decode, and its slot
+      is free at the next step boundary. Aborting an unknown or ended id does nothing.
+    - More sequences than slots may be added: they wait inside and lose nothing.
+    - Memory that runs out is `Finish.KV_CACHE_EXHAUSTED`, never `Finish.STOP`.
+    - The same prompt, parameters and seed give the same tokens while nothing else runs.
+    - `stop` is idempotent, safe before `start` and after a failed `start`, and drops what still runs.
+    """
+
+    @abstractmethod
+    def start(self, report_progress: ProgressCallback | None = None) -> EngineInfo:
+        """Load and warm up; `report_progress` takes 0–1. Raises what the runtime raises."""
+
+    @abstractmethod
+    def add(self, sequence_id: str, token_ids: Sequence[int], params: SamplingParams) -> None:
+        """Queue a sequence. Raises ValueError for an id that is running, an empty prompt or one without room."""
+
+    @abstractmethod
+    def abort(self, sequence_id: str) -> None:
+        """End a sequence without an event."""
+
+    @abstractmethod
+    def next_events(self, timeout: float) -> list[TokenEvent]:
+        """Run at most one step and return what it made, in the order added.
+
+        An engine with nothing to do, or with nothing due, waits at most `timeout` seconds and returns an empty list.
+        A step that is being computed is not cut short by `timeout`. An exception means that the engine is broken.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Free everything."""

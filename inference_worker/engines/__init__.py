@@ -1,0 +1,1 @@
+"""Engines behind the contract of `inference_worker.engine`; `factory` imports the one that is asked for."""

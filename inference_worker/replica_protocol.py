@@ -1,0 +1,143 @@
+"""Messages between an agent and its replica: one JSON object a line over a socket pair, many lines a write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias, assert_never
+
+import orjson
+
+from inference_worker.engine import EngineInfo, EngineSpec, Finish, SamplingParams, TokenEvent
+
+
+@dataclass(frozen=True, slots=True)
+class StartEngine:
+    """Agent to replica, first and once: load this."""
+
+    spec: EngineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class AddSequence:
+    """Agent to replica: compute this sequence."""
+
+    sequence_id: str
+    token_ids: tuple[int, ...]
+    params: SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class AbortSequence:
+    """Agent to replica: end this sequence without an event."""
+
+    sequence_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopReplica:
+    """Agent to replica: free everything and exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """Replica to agent while loading; 0–1."""
+
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReady:
+    """Replica to agent: the engine is started."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """Replica to agent: what one step made, in `step_ms` milliseconds."""
+
+    step_ms: float
+    events: tuple[TokenEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFailed:
+    """Replica to agent, last: the engine did not start, or broke while running."""
+
+    message: str
+
+
+AgentMessage: TypeAlias = StartEngine | AddSequence | AbortSequence | StopReplica
+ReplicaMessage: TypeAlias = LoadProgress | ReplicaReady | StepDone | ReplicaFailed
+
+
+def encode_agent_message(message: AgentMessage) -> bytes:
+    """One line for the replica."""
+    match message:
+        case AddSequence(sequence_id, token_ids, params):
+            value: Any = {"t": "add", "id": sequence_id, "ids": token_ids, "params": asdict(params)}
+        case AbortSequence(sequence_id):
+            value = {"t": "abort", "id": sequence_id}
+        case StartEngine(spec):
+            value = {"t": "start", "spec": spec.to_json()}
+        case StopReplica():
+            value = {"t": "stop"}
+        case _:
+            assert_never(message)
+    return orjson.dumps(value) + b"\n"
+
+
+def decode_agent_message(line: bytes) -> AgentMessage:
+    """Raises ValueError for a line that is no message of an agent."""
+    value = orjson.loads(line)
+    match value.get("t"):
+        case "add":
+            params = value["params"]
+            params["stop_token_ids"] = tuple(params["stop_token_ids"])
+            return AddSequence(value["id"], tuple(value["ids"]), SamplingParams(**params))
+        case "abort":
+            return AbortSequence(value["id"])
+        case "start":
+            return StartEngine(EngineSpec.from_json(value["spec"]))
+        case "stop":
+            return StopReplica()
+    raise ValueError("unknown message of an agent")
+
+
+def encode_replica_message(message: ReplicaMessage) -> bytes:
+    """One line for the agent."""
+    match message:
+        case StepDone(step_ms, events):
+            value: Any = {"t": "step", "ms": step_ms, "e": _pack(events)}
+        case LoadProgress(progress):
+            value = {"t": "loading", "progress": progress}
+        case ReplicaReady(info):
+            value = {"t": "ready", "info": asdict(info)}
+        case ReplicaFailed(text):
+            value = {"t": "failed", "message": text}
+        case _:
+            assert_never(message)
+    return orjson.dumps(value) + b"\n"
+
+
+def decode_replica_message(line: bytes) -> ReplicaMessage:
+    """Raises ValueError for a line that is no message of a replica."""
+    value = orjson.loads(line)
+    match value.get("t"):
+        case "step":
+            events = (TokenEvent(id_, tuple(ids), Finish(end) if end else None) for id_, ids, end in value["e"])
+            return StepDone(value["ms"], tuple(events))
+        case "loading":
+            return LoadProgress(value["progress"])
+        case "ready":
+            info = value["info"]
+            info["eos_token_ids"] = tuple(info["eos_token_ids"])
+            return ReplicaReady(EngineInfo(**info))
+        case "failed":
+            return ReplicaFailed(value["message"])
+    raise ValueError("unknown message of a replica")
+
+
+def _pack(events: Sequence[TokenEvent]) -> list[tuple[str, tuple[int, ...], str | None]]:
+    return [(event.sequence_id, event.token_ids, event.finish) for event in events]

@@ -1,0 +1,79 @@
+"""A model's chat template: where it is kept, and how messages become a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inference_worker.text.template_renderer import TemplateRenderer
+from inference_worker.variant_files import read_json
+from shared.errors import TemplateFailed, VariantCorrupt
+from shared.schemas.generation import ChatTurn
+
+_SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+class ChatTemplate:
+    """The template's source and the special tokens that it may name."""
+
+    def __init__(self, source: str, special_tokens: dict[str, Any]) -> None:
+        self._source = source
+        self._special_tokens = special_tokens
+
+    @classmethod
+    def from_folder(cls, model_dir: Path) -> ChatTemplate:
+        """Read `chat_template.jinja`, or the template in `tokenizer_config.json`.
+
+        Raises:
+            VariantCorrupt: a file cannot be read.
+            TemplateFailed: the model has no chat template.
+        """
+        try:
+            config = read_json(model_dir / "tokenizer_config.json")
+            special_map = read_json(model_dir / "special_tokens_map.json")
+            path = model_dir / "chat_template.jinja"
+            source = path.read_text(encoding="utf-8") if path.exists() else _named_default(config.get("chat_template"))
+        except (OSError, ValueError) as error:
+            raise VariantCorrupt(f"The tokenizer files of {model_dir.name} cannot be read: {error}") from error
+        if source is None:
+            raise TemplateFailed("The model has no chat template.", param="model")
+        return cls(source, _special_tokens({**special_map, **config}))
+
+    async def render(self, renderer: TemplateRenderer, messages: Sequence[ChatTurn]) -> str:
+        """The prompt up to where the assistant's answer begins. Raises TemplateFailed and TemplateTimeout."""
+        context = {
+            **self._special_tokens,
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": True,
+        }
+        return await renderer.render(self._source, context)
+
+
+def _named_default(value: Any) -> str | None:
+    """Old files keep a list of named templates; the one named default is the chat's."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return next((item["template"] for item in value if item.get("name") == "default"), None)
+    return None
+
+
+def _special_tokens(config: dict[str, Any]) -> dict[str, Any]:
+    tokens: dict[str, Any] = {}
+    for name in _SPECIAL_NAMES:
+        content = _content(config.get(name))
+        if content is not None:
+            tokens[name] = content
+    additional = [text for item in config.get("additional_special_tokens") or () if (text := _content(item))]
+    if additional:
+        tokens["additional_special_tokens"] = additional
+    return tokens
+
+
+def _content(value: Any) -> str | None:
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None

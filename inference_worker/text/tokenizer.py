@@ -1,0 +1,43 @@
+"""A model's tokenizer, from `tokenizer.json` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+
+from shared.errors import VariantCorrupt
+
+
+class Tokenizer:
+    """Encodes prompts and decodes answers as Hugging Face's fast tokenizers do, without their library.
+
+    Decoding never shows special tokens and does no clean-up of blanks, so that text can be decoded piece by piece.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+        self.special_token_ids = frozenset(
+            id_ for id_, token in backend.get_added_tokens_decoder().items() if token.special
+        )
+
+    @classmethod
+    def from_folder(cls, model_dir: Path) -> Tokenizer:
+        """Raises VariantCorrupt when `tokenizer.json` is missing or malformed."""
+        path = model_dir / "tokenizer.json"
+        try:
+            # The library raises plain exceptions of its own for a malformed file.
+            return cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
+        except Exception as error:
+            raise VariantCorrupt(f"{path.name} of {model_dir.name} cannot be read: {error}") from error
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[int, ...]:
+        """Token ids. A rendered template has its special tokens in it already, hence the default."""
+        return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text without special tokens; bytes that are no UTF-8 become U+FFFD."""
+        return str(self._backend.decode(list(token_ids), skip_special_tokens=True))
