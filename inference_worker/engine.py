@@ -142,8 +142,8 @@ class Engine(ABC):
     def next_events(self, timeout: float) -> list[TokenEvent]:
         """Run at most one step and return what it made, in the order added.
 
-        An engine with nothing to do, or with nothing due, waits at most `timeout` seconds and returns an empty list.
-        A step that is being computed is not cut short by `timeout`. An exception means that the engine is broken.
+        An engine with nothing due may wait for it, at most `timeout` seconds, and returns an empty list. A step that
+        is being computed is not cut short by `timeout`. An exception means that the engine is broken.
         """
 
     @abstractmethod

@@ -30,7 +30,7 @@ class _Running:
 
 
 class ContinuousBatchingEngine(Engine):
-    """`ContinuousBatchingPipeline` driven step by step. `next_events` never waits: it computes or returns at once."""
+    """`ContinuousBatchingPipeline` driven step by step; `next_events` computes or returns, and never waits."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self._spec = spec
@@ -38,7 +38,6 @@ class ContinuousBatchingEngine(Engine):
         self._limits = ModelLimits(0, (), 0)
         self._running: dict[str, _Running] = {}
         self._next_request_id = 0
-        self._unread = False
 
     def start(self, report_progress: ProgressCallback | None = None) -> EngineInfo:
         report = report_progress or (lambda _progress: None)
@@ -93,7 +92,6 @@ class ContinuousBatchingEngine(Engine):
 
     def next_events(self, timeout: float) -> list[TokenEvent]:
         if not self._running:
-            time.sleep(timeout)
             return []
         if self._pipeline.has_non_finished_requests():
             self._pipeline.step()
@@ -177,7 +175,8 @@ def _generation_config(params: SamplingParams, eos_token_ids: Sequence[int], roo
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = min(params.max_new_tokens, room)
     config.min_new_tokens = min(params.min_new_tokens, config.max_new_tokens)
-    config.ignore_eos = params.ignore_eos
+    # The runtime's ignore_eos would switch the caller's stop tokens off as well; not naming the model's own is enough.
+    config.ignore_eos = params.ignore_eos and not params.stop_token_ids
     ends = set(params.stop_token_ids)
     if not params.ignore_eos:
         ends |= set(eos_token_ids)

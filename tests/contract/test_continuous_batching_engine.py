@@ -1,0 +1,60 @@
+"""The real engine keeps the contract, on the real demo model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inference_worker.engine import Engine, EngineSpec, Finish, SamplingParams
+from inference_worker.engines.factory import create_engine
+from tests.contract.engine_suite import EngineSuite, MakeEngine, Started, greedy
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+
+
+def _engine(model_dir: Path, slots: int = 4, step: int | None = 64, **options: int) -> Engine:
+    spec = EngineSpec("continuous_batching", model_dir, slots=slots, max_num_batched_tokens=step, options=options)
+    return create_engine(spec)
+
+
+class TestContinuousBatchingEngine(EngineSuite):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_engine(cls, demo_ir: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeEngine:
+        def make(*, broken: bool = False) -> Engine:
+            return _engine(tmp_path_factory.mktemp("no-model") if broken else demo_ir, cls.slots)
+
+        return make
+
+    def test_the_models_own_end_token_ends_the_answer(self, started: Started) -> None:
+        # "<|im_start|>user\nHello there!<|im_end|>\n<|im_start|>assistant\n": the model greets back and ends.
+        chat = [1, 4093, 198, 19556, 665, 17, 2, 198, 1, 520, 9531, 198]
+        heard = started.answer(chat, SamplingParams(200))
+        assert heard.finish is Finish.STOP
+        assert heard.token_ids[-1] == 2
+
+    def test_ignore_eos_goes_on(self, started: Started) -> None:
+        chat = [1, 4093, 198, 19556, 665, 17, 2, 198, 1, 520, 9531, 198]
+        assert started.answer(chat, greedy(100)).finish is Finish.LENGTH
+
+
+def test_cache_memory_that_runs_out_is_an_error_and_no_stop(demo_ir: Path) -> None:
+    engine = _engine(demo_ir, num_kv_blocks=8)
+    try:
+        started = Started(engine, engine.start())
+        heard = started.answer(list(range(300, 500)), greedy(400))
+        assert heard.finish is Finish.KV_CACHE_EXHAUSTED
+        assert started.answer([1, 2, 3], greedy(4)).finish is Finish.LENGTH
+    finally:
+        engine.stop()
+
+
+def test_the_step_size_is_found_on_this_host_and_leaves_room_for_prefill(demo_ir: Path) -> None:
+    engine = _engine(demo_ir, slots=32, step=None)
+    try:
+        info = engine.start()
+        assert info.max_num_batched_tokens >= 32 + 16
+        assert info.kv_cache_bytes > 0
+    finally:
+        engine.stop()
