@@ -7,6 +7,9 @@ STAMP := .venv/.installed
 # The caller's platform settings must not change what a test sees.
 CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
 
+# Where this is set, every process would compile torch and transformers anew: 11 s instead of 5 to import them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help env run test lint format types pytest bench compose-test lock clean
 
 help: ## this list
