@@ -1,0 +1,70 @@
+"""Where the gateway is and which key opens it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from shared.errors import InvalidApiKey, InvalidRequest
+from shared.settings import ClientSettings
+
+
+@dataclass(frozen=True)
+class GatewayAddress:
+    """The base address of a gateway, ``http://host:port`` without a slash at the end."""
+
+    url: str
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidRequest(f"{self.url!r} is no address of a gateway; one looks like http://127.0.0.1:8000")
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+
+    @property
+    def websocket_url(self) -> str:
+        """The address of the chat socket."""
+        return f"ws{self.url.removeprefix('http')}/api/v1/ws"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the gateway is on this machine; a proxy of the environment must not be asked for it then."""
+        host = urlsplit(self.url).hostname or ""
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def unreachable(self) -> str:
+        """What to say when nobody answers."""
+        return f"no gateway at {self.url}; start one with `ovchat up`"
+
+
+def address_of(settings: ClientSettings) -> GatewayAddress:
+    """Return the address that is set, else the one that a gateway with the same settings listens on."""
+    if settings.url:
+        return GatewayAddress(settings.url)
+    # A gateway that listens everywhere is reached on the loopback address.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    return GatewayAddress(f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}")
+
+
+def key_of(settings: ClientSettings) -> str:
+    """Return the key that is set, else the admin's.
+
+    Raises:
+        InvalidApiKey: there is none; the message says where one is looked for.
+    """
+    for key in (settings.api_key, settings.admin_key):
+        if key is not None and key.get_secret_value():
+            return key.get_secret_value()
+    path = settings.data_dir / "admin.key"
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        reason = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise InvalidApiKey(f"no API key: OVCHAT_API_KEY is not set and {path} {reason}") from error

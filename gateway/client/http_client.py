@@ -1,0 +1,177 @@
+"""The platform's HTTP interface as typed calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from gateway.client.address import GatewayAddress
+from gateway.client.server_sent_events import events_of
+from shared.catalog import CatalogEntry
+from shared.errors import ErrorBody, InternalError, PlatformError, Unavailable, error_from_body
+from shared.schemas.common import Message
+from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
+from shared.schemas.models import VariantRecord
+from shared.schemas.workers import WorkerInfo
+
+#: Longest silence of an event stream; the gateway's heartbeat is far shorter, so this is a dead connection.
+_SILENCE_SECONDS = 60.0
+#: How long a lost gateway is looked for while a conversion is followed.
+_RECONNECT_SECONDS = 60.0
+
+Body = TypeVar("Body", bound=BaseModel)
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class SubmittedJob(ConversionJob):
+    """A conversion that was accepted; ``joined`` where the same one was already on its way."""
+
+    joined: bool = False
+
+
+class ModelRecord(Message):
+    """A model with published variants."""
+
+    model: str
+    default_variant: str | None = None
+    languages: tuple[str, ...] = ()
+    variants: tuple[VariantRecord, ...] = ()
+
+
+class HttpClient:
+    """``async with HttpClient(url, key) as client``; every call raises the :class:`PlatformError` that it was answered.
+
+    Raises:
+        Unavailable: from every call, nobody answers at the address.
+    """
+
+    def __init__(self, url: str, key: str, *, timeout_seconds: float = 30.0) -> None:
+        self._address = GatewayAddress(url)
+        self._http = httpx.AsyncClient(
+            base_url=self._address.url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=httpx.Timeout(timeout_seconds, read=max(timeout_seconds, _SILENCE_SECONDS)),
+            trust_env=not self._address.is_loopback,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def is_ready(self) -> bool:
+        """Whether the gateway is up and has its Redis."""
+        try:
+            return (await self._http.get("/readyz")).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    async def submit_conversion(self, request: ConversionRequest) -> SubmittedJob:
+        """Ask for a conversion, or join the same one that runs."""
+        body = request.model_dump(mode="json", exclude_none=True)
+        return _parsed(SubmittedJob, await self._call("POST", "/api/v1/conversions", body))
+
+    async def conversions(self) -> list[ConversionJob]:
+        """All jobs that are remembered."""
+        return _listed(ConversionJob, await self._call("GET", "/api/v1/conversions"))
+
+    async def conversion(self, conversion_id: str) -> ConversionJob:
+        """One job."""
+        return _parsed(ConversionJob, await self._call("GET", f"/api/v1/conversions/{_segment(conversion_id)}"))
+
+    async def cancel_conversion(self, conversion_id: str) -> ConversionJob:
+        """Ask for a job's end."""
+        return _parsed(ConversionJob, await self._call("DELETE", f"/api/v1/conversions/{_segment(conversion_id)}"))
+
+    async def conversion_events(self, conversion_id: str) -> AsyncIterator[ConversionEvent]:
+        """Follow a job from its first event to its end, over lost connections, each event once.
+
+        Raises:
+            ConversionNotFound: no conversion has this id.
+            Unavailable: the gateway stayed away for a minute.
+        """
+        loop = asyncio.get_running_loop()
+        last_id: str | None = None
+        deadline = loop.time() + _RECONNECT_SECONDS
+        while True:
+            try:
+                headers = {"Last-Event-ID": last_id} if last_id else {}
+                path = f"/api/v1/conversions/{_segment(conversion_id)}/events"
+                async with self._http.stream("GET", path, headers=headers) as response:
+                    if response.is_error:
+                        await response.aread()
+                        raise _error(response)
+                    async for item in events_of(response.aiter_lines()):
+                        last_id = item.id or last_id
+                        deadline = loop.time() + _RECONNECT_SECONDS
+                        if item.event != "conversion":
+                            continue
+                        event = ConversionEvent.model_validate_json(item.data)
+                        yield event
+                        if event.state in ENDED:
+                            return
+            except (httpx.TransportError, Unavailable) as error:
+                if loop.time() > deadline:
+                    raise Unavailable(self._address.unreachable) from error
+            await asyncio.sleep(0.5)
+
+    async def models(self) -> list[ModelRecord]:
+        """The models with published variants."""
+        return _listed(ModelRecord, await self._call("GET", "/api/v1/models"))
+
+    async def delete_variant(self, model: str, variant: str) -> None:
+        """Take a published variant out of the store."""
+        await self._call("DELETE", f"/api/v1/models/{_segment(model)}/{_segment(variant)}")
+
+    async def workers(self) -> list[WorkerInfo]:
+        """The inference workers that are registered."""
+        return _listed(WorkerInfo, await self._call("GET", "/api/v1/workers"))
+
+    async def catalog(self) -> list[CatalogEntry]:
+        """The models that are known by name."""
+        return _listed(CatalogEntry, await self._call("GET", "/api/v1/catalog"))
+
+    async def _call(self, method: str, path: str, body: object | None = None) -> bytes:
+        try:
+            response = await self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise Unavailable(self._address.unreachable) from error
+        if response.is_error:
+            raise _error(response)
+        return response.content
+
+
+def _segment(value: str) -> str:
+    """Escape an id for a path, so that a slash in it does not become another route."""
+    from urllib.parse import quote
+
+    return quote(value, safe="")
+
+
+def _parsed(kind: type[Body], content: bytes) -> Body:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise InternalError("the gateway's answer is not what this client knows") from error
+
+
+def _listed(kind: type[Item], content: bytes) -> list[Item]:
+    try:
+        return TypeAdapter(dict[str, list[kind]]).validate_json(content)["data"]  # type: ignore[valid-type]
+    except (ValidationError, KeyError) as error:
+        raise InternalError("the gateway's answer is not what this client knows") from error
+
+
+def _error(response: httpx.Response) -> PlatformError:
+    try:
+        return error_from_body(ErrorBody.model_validate(response.json()["error"]))
+    except (ValueError, KeyError, TypeError):
+        return InternalError(f"{response.request.url} answered {response.status_code}; is this an ovchat gateway?")
