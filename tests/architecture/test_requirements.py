@@ -19,6 +19,8 @@ def test_every_declared_dependency_is_locked_at_a_fitting_version() -> None:
     pins = [Requirement(line) for line in lock if line and not line.lstrip().startswith("#")]
     versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
     unmet = [
-        str(need) for need in declared if not need.specifier.contains(versions.get(canonicalize_name(need.name), "0"))
+        str(need)
+        for need in declared
+        if (version := versions.get(canonicalize_name(need.name))) is None or not need.specifier.contains(version)
     ]
     assert unmet == []
