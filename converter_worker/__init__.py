@@ -1,0 +1,1 @@
+"""Converts Hugging Face models to OpenVINO IR: Celery tasks, each heavy stage in a forked child process."""

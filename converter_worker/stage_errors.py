@@ -1,0 +1,91 @@
+"""What went wrong in a stage, as an error with a code."""
+
+import errno
+from pathlib import Path
+
+from shared.errors import (
+    DiskFull,
+    InternalError,
+    NotCausalLm,
+    OutOfMemory,
+    PlatformError,
+    SourceCorrupt,
+    SourceGated,
+    SourceNotFound,
+)
+
+_MESSAGE_LENGTH = 300
+#: By class name, because the libraries that define them are not to be imported for a look-up.
+_BY_CLASS_NAME: dict[str, type[PlatformError]] = {
+    "SafetensorError": SourceCorrupt,
+    "GatedRepoError": SourceGated,
+    "RepositoryNotFoundError": SourceNotFound,
+    "RevisionNotFoundError": SourceNotFound,
+    "EntryNotFoundError": SourceNotFound,
+    "LocalEntryNotFoundError": SourceNotFound,
+    "OfflineModeIsEnabled": SourceNotFound,
+    "HFValidationError": SourceNotFound,
+    "UnpicklingError": SourceCorrupt,
+    "JSONDecodeError": SourceCorrupt,
+    "MemoryError": OutOfMemory,
+}
+#: Parts of messages, lower case, of errors whose class says nothing.
+_BY_MESSAGE: tuple[tuple[str, type[PlatformError]], ...] = (
+    ("no space left on device", DiskFull),
+    ("can't allocate memory", OutOfMemory),
+    ("cannot allocate memory", OutOfMemory),
+    ("bad_alloc", OutOfMemory),
+    ("incomplete metadata", SourceCorrupt),
+    ("invalid header", SourceCorrupt),
+    ("pytorchstreamreader failed", SourceCorrupt),
+    ("size mismatch for", SourceCorrupt),
+    ("does not appear to have a file named", SourceCorrupt),
+    ("no file named", SourceCorrupt),
+    ("unrecognized configuration class", NotCausalLm),
+    ("does not recognize this architecture", NotCausalLm),
+    ("unrecognized model in", NotCausalLm),
+)
+
+
+def platform_error(error: BaseException, stage: str, work_folder: Path) -> PlatformError:
+    """Return the error that clients are told; what is not understood keeps its class name in the message."""
+    from converter_worker.stages.ir_files import disk_is_full
+
+    if isinstance(error, PlatformError):
+        return error
+    chain = _chain(error)
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _disk_full(work_folder)
+    for cause in chain:
+        found = _BY_CLASS_NAME.get(type(cause).__name__) or _by_message(str(cause))
+        if found is DiskFull:
+            return _disk_full(work_folder)
+        if found is not None:
+            return found(f"The {stage} stage: {_brief(cause)}")
+    if disk_is_full(work_folder):
+        return _disk_full(work_folder)
+    return InternalError(f"The {stage} stage failed: {type(error).__name__}: {_brief(error)}")
+
+
+def _disk_full(folder: Path) -> DiskFull:
+    return DiskFull(f"No space left on the disk of {folder}. Free some space and convert again.")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def _by_message(message: str) -> type[PlatformError] | None:
+    lower = message.lower()
+    return next((kind for part, kind in _BY_MESSAGE if part in lower), None)
+
+
+def _brief(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:_MESSAGE_LENGTH]
