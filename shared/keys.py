@@ -6,7 +6,7 @@ the same by default. The part in braces is the hash tag: keys with one tag live 
 
 from __future__ import annotations
 
-# --- state: models ---------------------------------------------------------------------------------------------------
+# --- state: models --------------------------------------------------------------------------------------------------
 
 #: Hash, field ``model:variant`` -> VariantRecord JSON. An index: rebuilt from the store's manifests.
 VARIANTS = "ovchat:{models}:variants"
@@ -15,7 +15,7 @@ DEFAULT_VARIANTS = "ovchat:{models}:defaults"
 #: Hash, field model -> source model it was first converted from; keeps two sources from taking one name.
 MODEL_SOURCES = "ovchat:{models}:sources"
 
-# --- state: conversions ----------------------------------------------------------------------------------------------
+# --- state: conversions ---------------------------------------------------------------------------------------------
 
 #: Sorted set of conversion ids, score = creation time in ms.
 CONVERSIONS = "ovchat:{conversions}:all"
@@ -48,7 +48,7 @@ def conversion_pending(conversion_id: str, attempt: int) -> str:
     return f"ovchat:{{{conversion_id}}}:pending:{attempt}"
 
 
-# --- state: chats ----------------------------------------------------------------------------------------------------
+# --- state: chats ---------------------------------------------------------------------------------------------------
 
 
 def chat(chat_id: str) -> str:
@@ -61,7 +61,7 @@ def chat_messages(chat_id: str) -> str:
     return f"ovchat:{{{chat_id}}}:messages"
 
 
-# --- transport: the pool of inference workers --------------------------------------------------------------------------
+# --- transport: the pool of inference workers -----------------------------------------------------------------------
 
 #: Sorted set of worker ids, score = last heartbeat in ms of Redis' clock.
 WORKERS = "ovchat:{pool}:workers"
@@ -111,7 +111,7 @@ def inbox(gateway_id: str) -> str:
     return f"ovchat:{{pool}}:inbox:{gateway_id}"
 
 
-# --- transport: one generation -----------------------------------------------------------------------------------------
+# --- transport: one generation --------------------------------------------------------------------------------------
 
 
 def generation_state(generation_id: str) -> str:
@@ -142,7 +142,7 @@ def idempotency(user: str, request_id: str) -> str:
     return f"ovchat:{{pool}}:request:{user}:{request_id}"
 
 
-# --- Celery --------------------------------------------------------------------------------------------------------
+# --- Celery ---------------------------------------------------------------------------------------------------------
 
 #: Prefix of every key that Celery makes.
 CELERY_PREFIX = "ovchat-celery:"

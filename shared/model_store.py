@@ -170,7 +170,7 @@ class ModelStore:
             _fsync(staged)
             target.parent.mkdir(parents=True, exist_ok=True)
             self._clear_half_made(target)
-            os.rename(staged, target)
+            staged.rename(target)
             _fsync(target.parent)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -202,7 +202,7 @@ class ModelStore:
     def _move_to_trash(self, folder: Path) -> None:
         trash = self.path / STAGING_NAME / new_id("trash")
         trash.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(folder, trash)
+        folder.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
 
     def _same_or_refused(self, published: Manifest, wanted: Manifest) -> Manifest:

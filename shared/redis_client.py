@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -48,3 +50,15 @@ def create_sync_redis(process_name: str, url: str) -> SyncRedis:
         socket_keepalive=True,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
     )
+
+
+async def redis_now_ms(client: AsyncRedis) -> int:
+    """Return Redis' clock in ms, the only clock that is compared between machines."""
+    seconds, microseconds = await client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+async def get_text(client: AsyncRedis, key: str) -> str | None:
+    """Return a string key's text; None where it does not exist."""
+    value = cast(bytes | None, await client.get(key))
+    return None if value is None else value.decode()

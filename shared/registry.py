@@ -8,7 +8,7 @@ from typing import cast
 import orjson
 
 from shared import keys
-from shared.redis_client import AsyncRedis
+from shared.redis_client import AsyncRedis, redis_now_ms
 from shared.schemas.workers import WorkerCommand, WorkerInfo
 from shared.scripts import load_script
 from shared.waiting_queue import MAX_ATTEMPTS
@@ -85,8 +85,7 @@ class Registry:
 
     async def lost_workers(self) -> tuple[str, ...]:
         """Return the ids of the workers that have been silent for too long."""
-        seconds, microseconds = await self._redis.time()
-        oldest = seconds * 1000 + microseconds // 1000 - WORKER_LOST_MS
+        oldest = await redis_now_ms(self._redis) - WORKER_LOST_MS
         silent = await self._redis.zrangebyscore(keys.WORKERS, "-inf", oldest)
         return tuple(worker_id.decode() for worker_id in cast(list[bytes], silent))
 

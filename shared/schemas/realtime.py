@@ -1,4 +1,4 @@
-"""The WebSocket protocol: one literal-tagged type per frame, one union per direction. ``docs/protocol.md`` is its text."""
+"""The WebSocket protocol: one literal-tagged type per frame, one union per direction; see ``docs/protocol.md``."""
 
 from __future__ import annotations
 

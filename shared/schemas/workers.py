@@ -45,7 +45,7 @@ class WorkerInfo(Message):
     replicas: tuple[ReplicaInfo, ...] = ()
     max_replicas: int
     free_memory_bytes: int | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     started_ms: int
     generated_tokens: int = Field(0, description="Tokens generated since the worker started.")
 

@@ -1,0 +1,1 @@
+"""Conversion jobs: submit, follow, cancel."""

@@ -1,0 +1,95 @@
+"""``/api/v1/conversions``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from gateway.dependencies import StateDep
+from gateway.state import GatewayState
+from shared.errors import InvalidRequest
+from shared.schemas.conversion import ConversionJob, ConversionRequest
+
+router = APIRouter(prefix="/api/v1/conversions", tags=["conversions"])
+
+
+class AcceptedConversion(ConversionJob):
+    """A job as it was accepted; ``joined`` where the same was running already."""
+
+    joined: bool = False
+
+
+class ConversionList(BaseModel):
+    """The newest jobs, newest first."""
+
+    data: list[ConversionJob]
+
+
+@router.post("", status_code=202)
+async def submit_conversion(request: ConversionRequest, state: StateDep) -> AcceptedConversion:
+    """Accept a conversion job, or join the running one that makes the same."""
+    job, joined = await state.conversions.submit(request)
+    return AcceptedConversion(**job.model_dump(), joined=joined)
+
+
+@router.get("")
+async def list_conversions(state: StateDep, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> ConversionList:
+    """List the newest jobs."""
+    return ConversionList(data=await state.conversions.recent(limit))
+
+
+@router.get("/{conversion_id}")
+async def get_conversion(conversion_id: str, state: StateDep) -> ConversionJob:
+    """Return one job."""
+    return await state.conversions.get(conversion_id)
+
+
+@router.delete("/{conversion_id}", status_code=202)
+async def cancel_conversion(conversion_id: str, state: StateDep) -> ConversionJob:
+    """Cancel a job; one that has ended stays as it is."""
+    return await state.conversions.cancel(conversion_id)
+
+
+@router.get("/{conversion_id}/events", response_class=StreamingResponse)
+async def follow_conversion(
+    conversion_id: str, state: StateDep, last_event_id: Annotated[str | None, Header()] = None
+) -> StreamingResponse:
+    """Stream the job's events (SSE) until it ends; ``Last-Event-ID`` goes on after an event."""
+    after = last_event_id or "0"
+    if not all(part.isdigit() for part in after.split("-", 1)):
+        raise InvalidRequest("Last-Event-ID is the id of an event of this stream.", param="Last-Event-ID")
+    await state.conversions.get(conversion_id)
+    return StreamingResponse(
+        _frames(state, conversion_id, after),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _frames(state: GatewayState, conversion_id: str, after: str) -> AsyncIterator[str]:
+    """Yield the SSE text; ends early when the gateway drains, and the client comes back with the last id."""
+    events = state.conversions.follow(conversion_id, after)
+    draining = asyncio.ensure_future(state.draining.wait())
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(events))
+            await asyncio.wait({following, draining}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                following.cancel()
+                return
+            try:
+                step = following.result()
+            except StopAsyncIteration:
+                return
+            if step is None:
+                yield ": waiting\n\n"
+            else:
+                entry_id, event = step
+                yield f"id: {entry_id}\nevent: conversion\ndata: {event.model_dump_json()}\n\n"
+    finally:
+        draining.cancel()

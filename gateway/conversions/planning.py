@@ -1,0 +1,77 @@
+"""What a conversion request means: names, recipes and sources, all choices made."""
+
+from __future__ import annotations
+
+from shared.catalog import Catalog, complete_recipe
+from shared.errors import InvalidRequest, VariantExists
+from shared.ids import is_name
+from shared.schemas.conversion import ConversionPlan, ConversionRequest, VariantResult, named_variants
+from shared.schemas.models import VariantRecord, VariantRequest
+
+
+def plan_conversion(request: ConversionRequest, catalog: Catalog) -> ConversionPlan:
+    """Return the plan of a request; the catalogue fills in what the request leaves open.
+
+    Raises:
+        InvalidRequest: the source gives no valid public name, so one must be named.
+    """
+    entry = catalog.find(request.source_model)
+    source_model = entry.source_model if entry else request.source_model.rstrip("/") or "/"
+    name = request.name or (entry.id if entry else source_model.rsplit("/", 1)[-1].lower())
+    if not is_name(name):
+        raise InvalidRequest(
+            f"{name!r} cannot be a public name. Give one as `name`: lower-case letters, digits, '.', '_' and '-'.",
+            param="name",
+        )
+    return ConversionPlan(
+        source_model=source_model,
+        model=name,
+        variants=tuple(complete_recipe(variant, entry) for variant in named_variants(request.variants)),
+        revision=request.revision or (entry.revision if entry else None),
+        trust_remote_code=request.trust_remote_code or (entry is not None and entry.trust_remote_code),
+    )
+
+
+def published_already(plan: ConversionPlan, records: tuple[VariantRecord, ...]) -> tuple[VariantResult, ...]:
+    """Return the variants of a plan that are published as asked.
+
+    Raises:
+        VariantExists: a name is taken by a variant of another recipe, format or source.
+    """
+    results = []
+    by_name = {record.variant: record for record in records}
+    for variant in plan.variants:
+        record = by_name.get(variant.name)
+        if record is None:
+            continue
+        _refuse_difference(plan, variant, record)
+        results.append(
+            VariantResult(
+                name=variant.name,
+                weight_format=variant.weight_format,
+                recipe=variant.recipe,
+                weights_bytes=record.weights_bytes,
+                compression_rate=record.compression_rate,
+                already_published=True,
+            )
+        )
+    return tuple(results)
+
+
+def _refuse_difference(plan: ConversionPlan, variant: VariantRequest, record: VariantRecord) -> None:
+    differences = [
+        what
+        for what, differs in (
+            ("weight format", record.weight_format != variant.weight_format),
+            ("recipe", record.recipe != variant.recipe),
+            ("source", record.source_model != plan.source_model),
+            ("revision", plan.revision is not None and record.revision != plan.revision),
+        )
+        if differs
+    ]
+    if differences:
+        raise VariantExists(
+            f"{plan.model}:{variant.name} is published with another {' and '.join(differences)}. "
+            "Choose another variant name, or delete the published one first.",
+            param="variants",
+        )

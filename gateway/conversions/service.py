@@ -1,0 +1,142 @@
+"""Conversion jobs in Redis as the gateway sees them: accept, look up, cancel, follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import cast
+
+import orjson
+
+from gateway.conversion_client import ConversionTasks
+from gateway.conversions.planning import plan_conversion, published_already
+from gateway.models.index import ModelIndex
+from shared import keys
+from shared.catalog import Catalog
+from shared.conversion_job import event_from_fields, job_fields, job_from_fields, plan_digest
+from shared.errors import ConversionNotFound, NameTaken
+from shared.ids import new_id
+from shared.redis_client import AsyncRedis
+from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
+from shared.scripts import load_script
+from shared.streams import read_stream
+
+#: Milliseconds that a follower waits for the next event before it says that it still lives.
+FOLLOW_BLOCK_MS = 10_000
+
+
+class ConversionService:
+    """Accepts and follows conversion jobs."""
+
+    def __init__(
+        self,
+        state: AsyncRedis,
+        blocking: AsyncRedis,
+        models: ModelIndex,
+        catalog: Catalog,
+        tasks: ConversionTasks,
+    ) -> None:
+        self._redis = state
+        self._blocking = blocking
+        self._models = models
+        self._catalog = catalog
+        self._tasks = tasks
+        self._submit = load_script(state, "submit_conversion")
+        self._cancel = load_script(state, "cancel_conversion")
+
+    async def submit(self, request: ConversionRequest) -> tuple[ConversionJob, bool]:
+        """Accept a job; return it and whether it was running already.
+
+        Raises:
+            NameTaken: another source has the public name.
+            VariantExists: a variant of this name is published with another recipe.
+            InvalidRequest: the request makes no sense.
+        """
+        plan = plan_conversion(request, self._catalog)
+        records = (await self._models.variants()).get(plan.model, ())
+        done = published_already(plan, records)
+        complete = len(done) == len(plan.variants)
+        now_ms = int(time.time() * 1000)
+        job = ConversionJob(
+            conversion_id=new_id("conv"),
+            plan=plan,
+            state="succeeded" if complete else "queued",
+            progress=1.0 if complete else 0.0,
+            created_ms=now_ms,
+            ended_ms=now_ms if complete else None,
+            results=done,
+        )
+        event = ConversionEvent(
+            conversion_id=job.conversion_id,
+            state=job.state,
+            progress=job.progress,
+            message="every variant is published already" if complete else None,
+        )
+        fields: list[bytes | str] = []
+        for name, value in job_fields(job).items():
+            fields += (name, value)
+        outcome, detail = cast(
+            tuple[bytes, bytes],
+            await self._submit(
+                args=[
+                    job.conversion_id,
+                    plan_digest(plan),
+                    plan.model,
+                    plan.source_model,
+                    now_ms,
+                    orjson.dumps(event.model_dump(mode="json")),
+                    *fields,
+                ]
+            ),
+        )
+        if outcome == b"name_taken":
+            raise NameTaken(f"The name {plan.model} belongs to {detail.decode()}. Give another `name`.", param="name")
+        if outcome == b"joined":
+            return await self.get(detail.decode()), True
+        if not complete:
+            await self._tasks.start(job.conversion_id)
+        return job, False
+
+    async def get(self, conversion_id: str) -> ConversionJob:
+        """Return a job.
+
+        Raises:
+            ConversionNotFound: there is none of this id.
+        """
+        fields = cast(dict[bytes, bytes], await self._redis.hgetall(keys.conversion_job(conversion_id)))
+        if not fields:
+            raise ConversionNotFound(f"There is no conversion {conversion_id!r}.", param="conversion_id")
+        return job_from_fields(fields)
+
+    async def recent(self, limit: int) -> list[ConversionJob]:
+        """Return the newest jobs, newest first."""
+        ids = cast(list[bytes], await self._redis.zrevrange(keys.CONVERSIONS, 0, limit - 1))
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for conversion_id in ids:
+                pipeline.hgetall(keys.conversion_job(conversion_id.decode()))
+            found = await pipeline.execute()
+        return [job_from_fields(fields) for fields in found if fields]
+
+    async def cancel(self, conversion_id: str) -> ConversionJob:
+        """Ask a job to stop: at once where it waits, by its worker where it runs; nothing where it has ended."""
+        event = ConversionEvent(conversion_id=conversion_id, state="cancelled", progress=0.0)
+        await self._cancel(args=[conversion_id, int(time.time() * 1000), orjson.dumps(event.model_dump(mode="json"))])
+        return await self.get(conversion_id)
+
+    async def follow(self, conversion_id: str, after: str) -> AsyncIterator[tuple[str, ConversionEvent] | None]:
+        """Yield (entry id, event) after an entry id until the job has ended; None where nothing came for a while."""
+        last = after
+        while True:
+            entries = await read_stream(
+                self._blocking, keys.conversion_events(conversion_id), last, count=100, block_ms=FOLLOW_BLOCK_MS
+            )
+            for entry_id, fields in entries:
+                last = entry_id.decode()
+                event = event_from_fields(fields)
+                yield last, event
+                if event.state in ENDED:
+                    return
+            if not entries:
+                yield None
+                if (await self.get(conversion_id)).state in ENDED:
+                    return

@@ -1,0 +1,125 @@
+"""One table from error codes to HTTP statuses, one JSON body for every failure."""
+
+from __future__ import annotations
+
+import math
+
+import redis.exceptions
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from shared.errors import InternalError, InvalidRequest, PlatformError, RedisUnavailable
+from shared.log import get_logger
+
+_log = get_logger(__name__)
+
+#: HTTP status of each error code.
+STATUS_BY_CODE: dict[str, int] = {
+    "internal_error": 500,
+    "invalid_request": 400,
+    "invalid_frame": 400,
+    "context_length_exceeded": 400,
+    "invalid_api_key": 401,
+    "permission_denied": 403,
+    "not_found": 404,
+    "model_not_found": 404,
+    "model_not_converted": 404,
+    "variant_not_published": 404,
+    "conversion_not_found": 404,
+    "generation_not_found": 404,
+    "chat_not_found": 404,
+    "journal_expired": 410,
+    "conflict": 409,
+    "variant_exists": 409,
+    "name_taken": 409,
+    "chat_busy": 409,
+    "source_not_found": 400,
+    "source_gated": 403,
+    "not_causal_lm": 400,
+    "source_corrupt": 400,
+    "tokenizer_missing": 400,
+    "recipe_unfit": 400,
+    "disk_full": 507,
+    "out_of_memory": 507,
+    "stage_crashed": 500,
+    "verification_failed": 500,
+    "store_unwritable": 500,
+    "variant_corrupt": 500,
+    "load_failed": 500,
+    "template_failed": 400,
+    "template_timeout": 500,
+    "device_not_found": 503,
+    "unavailable": 503,
+    "overloaded": 503,
+    "no_worker": 503,
+    "worker_lost": 503,
+    "kv_cache_exhausted": 503,
+    "redis_unavailable": 503,
+    "draining": 503,
+    "cancelled": 409,
+}
+
+#: Seconds that a client shall wait before it tries a passing failure again, where the error names none.
+DEFAULT_RETRY_AFTER_SECONDS = 2
+
+
+def error_response(error: PlatformError) -> JSONResponse:
+    """Return the HTTP form of an error."""
+    status = STATUS_BY_CODE[error.code]
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status in (429, 503):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS))
+    return JSONResponse({"error": error.body().model_dump()}, status, headers)
+
+
+def validation_error(error: ValidationError | RequestValidationError) -> InvalidRequest:
+    """Return the first complaint about a payload, named by its field."""
+    complaint = error.errors()[0]
+    location = [str(part) for part in complaint["loc"] if part not in ("body", "query", "path")]
+    field = ".".join(location)
+    message = str(complaint["msg"]).removeprefix("Value error, ")
+    return InvalidRequest(f"{field}: {message}" if field else message, param=field or None)
+
+
+def redis_error() -> RedisUnavailable:
+    """Return the error of a request that needed Redis while it was away."""
+    return RedisUnavailable("The message queue does not answer. Nothing was lost; try again in a moment.")
+
+
+_REASONS = {
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method."),
+}
+
+
+def install_exception_handlers(app: FastAPI) -> None:
+    """Give every failure of the application the one error body."""
+
+    @app.exception_handler(PlatformError)
+    async def platform(_: Request, error: PlatformError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def payload(_: Request, error: RequestValidationError) -> JSONResponse:
+        return error_response(validation_error(error))
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        code, message = _REASONS.get(error.status_code, ("invalid_request", str(error.detail)))
+        body = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+        return JSONResponse({"error": body}, error.status_code, error.headers)
+
+    @app.exception_handler(redis.exceptions.ConnectionError)
+    @app.exception_handler(redis.exceptions.TimeoutError)
+    async def redis_away(_: Request, error: Exception) -> JSONResponse:
+        _log.warning("redis_unavailable", reason=type(error).__name__)
+        return error_response(redis_error())
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        return error_response(InternalError("Something went wrong here; the gateway's log has the cause."))

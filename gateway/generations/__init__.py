@@ -1,0 +1,1 @@
+"""Admission, routing, relay and the end of generations."""

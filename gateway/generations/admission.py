@@ -1,0 +1,154 @@
+"""How a generation begins: admitted, stored, queued, followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.chats.store import ChatStore, NewTurn
+from gateway.generations.dispatcher import Dispatcher
+from gateway.models.index import ModelIndex
+from shared import keys
+from shared.errors import ChatBusy, ChatNotFound, Overloaded, PlatformError
+from shared.ids import new_id, user_message_id
+from shared.redis_client import AsyncRedis, get_text
+from shared.schemas.chats import Provenance
+from shared.schemas.generation import GenerationParams, GenerationRequest
+from shared.schemas.models import VariantRecord
+from shared.schemas.realtime import ChatRegenerate, ChatSend, GenerationQueued
+from shared.waiting_queue import WaitingQueue
+
+#: A user's request id gives the same generation for this long.
+IDEMPOTENCY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A queued generation: what the client is told first, and the variant that it waits for."""
+
+    queued: GenerationQueued
+    variant: str
+
+
+class Admission:
+    """Takes ``chat.send`` and ``chat.regenerate`` in."""
+
+    def __init__(
+        self,
+        transport: AsyncRedis,
+        models: ModelIndex,
+        chats: ChatStore,
+        queue: WaitingQueue,
+        dispatcher: Dispatcher,
+        *,
+        gateway_id: str,
+        max_waiting: int,
+    ) -> None:
+        self._redis = transport
+        self._models = models
+        self._chats = chats
+        self._queue = queue
+        self._dispatcher = dispatcher
+        self._gateway_id = gateway_id
+        self._max_waiting = max_waiting
+
+    async def send(self, user: str, frame: ChatSend) -> Admitted:
+        """Admit a question.
+
+        Raises:
+            PlatformError: it was refused; nothing was stored but, past the queue's limit, the question.
+        """
+        variant = await self._models.resolve(frame.model)
+        generation_id = await self._claim(user, frame.request_id)
+        try:
+            turn = NewTurn(
+                generation_id=generation_id,
+                chat_id=frame.chat_id or "chat_" + generation_id.removeprefix("gen_"),
+                is_new_chat=frame.chat_id is None,
+                parent_message_id=frame.parent_message_id,
+                content=frame.content,
+                system=frame.system,
+                provenance=Provenance(model=variant.model, variant=variant.variant, params=frame.params),
+            )
+            return await self._begin(user, frame.request_id, turn, variant, frame.params)
+        except PlatformError:
+            await self._release(user, frame.request_id)
+            raise
+
+    async def regenerate(self, user: str, frame: ChatRegenerate) -> Admitted:
+        """Admit another answer to an answered question, with the first one's model."""
+        answer = await self._chats.message(user, frame.chat_id, frame.message_id)
+        if answer.role != "assistant" or answer.provenance is None or answer.parent_message_id is None:
+            raise ChatNotFound("Only an answer can be made again.", param="message_id")
+        variant = await self._models.resolve(f"{answer.provenance.model}:{answer.provenance.variant}")
+        params = frame.params or answer.provenance.params
+        generation_id = await self._claim(user, frame.request_id)
+        try:
+            if answer.status == "running":
+                raise ChatBusy("This answer still runs. Cancel it or wait.", param="message_id")
+            turn = NewTurn(
+                generation_id=generation_id,
+                chat_id=frame.chat_id,
+                is_new_chat=False,
+                parent_message_id=answer.parent_message_id,
+                content=None,
+                system=None,
+                provenance=Provenance(model=variant.model, variant=variant.variant, params=params),
+            )
+            return await self._begin(user, frame.request_id, turn, variant, params)
+        except PlatformError:
+            await self._release(user, frame.request_id)
+            raise
+
+    async def _claim(self, user: str, request_id: str) -> str:
+        """Return the generation id of a request: a new one, or the one that the same request got before."""
+        key = keys.idempotency(user, request_id)
+        fresh = new_id("gen")
+        if await self._redis.set(key, fresh, nx=True, ex=IDEMPOTENCY_SECONDS):
+            return fresh
+        return await get_text(self._redis, key) or fresh
+
+    async def _release(self, user: str, request_id: str) -> None:
+        """Let a refused request be sent again under its id."""
+        await self._redis.delete(keys.idempotency(user, request_id))
+
+    async def _begin(
+        self, user: str, request_id: str, turn: NewTurn, variant: VariantRecord, params: GenerationParams
+    ) -> Admitted:
+        if await self._redis.zcard(keys.waiting(variant.key)) >= self._max_waiting:
+            raise self._overloaded()
+        await self._chats.append_turn(user, turn)
+        asked_under = user_message_id(turn.generation_id) if turn.content is not None else turn.parent_message_id
+        assert asked_under is not None  # A turn without content names its question.
+        request = GenerationRequest(
+            generation_id=turn.generation_id,
+            request_id=request_id,
+            user=user,
+            chat_id=turn.chat_id,
+            model=variant.model,
+            variant=variant.variant,
+            messages=await self._chats.branch(turn.chat_id, asked_under),
+            params=params,
+        )
+        enqueued = await self._queue.enqueue(request, self._gateway_id, self._max_waiting)
+        if enqueued.outcome == "overloaded":
+            error = self._overloaded()
+            answer = await self._chats.message(user, turn.chat_id, turn.generation_id)
+            failed = answer.model_copy(update={"status": "failed", "error": error.body()})
+            await self._chats.replace_message(turn.chat_id, failed)
+            raise error
+        if enqueued.outcome == "queued":
+            await self._dispatcher.place(variant.key)
+        queued = GenerationQueued(
+            request_id=request_id,
+            generation_id=turn.generation_id,
+            chat_id=turn.chat_id,
+            user_message_id=asked_under,
+            message_id=turn.generation_id,
+            position=enqueued.position,
+        )
+        return Admitted(queued, variant.key)
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{self._max_waiting} generations wait for this model already. Try again later.", retry_after_seconds=5
+        )

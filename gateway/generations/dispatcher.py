@@ -1,0 +1,82 @@
+"""Moves waiting generations to workers: at once when one is queued, and again each second for what still waits."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from gateway.generations.routing import Route, choose_route
+from shared import keys
+from shared.errors import ErrorBody, NoWorker, Overloaded, PlatformError, error_from_body
+from shared.log import get_logger
+from shared.redis_client import AsyncRedis, redis_now_ms
+from shared.registry import Registry
+from shared.schemas.workers import LoadVariant
+from shared.waiting_queue import WaitingQueue
+
+_log = get_logger(__name__)
+
+#: Seconds for which one worker only is told to load a variant.
+LOAD_LEASE_SECONDS = 5
+#: Seconds that a generation waits for any worker to be registered before it fails with ``no_worker``.
+NO_WORKER_SECONDS = 30.0
+
+
+class Dispatcher:
+    """Places the waiting generations of every variant."""
+
+    def __init__(
+        self, transport: AsyncRedis, queue: WaitingQueue, registry: Registry, *, max_wait_seconds: float
+    ) -> None:
+        self._redis = transport
+        self._queue = queue
+        self._registry = registry
+        self._max_wait_seconds = max_wait_seconds
+
+    async def place(self, variant: str) -> Route:
+        """Assign what waits for ``model:variant`` where a slot is free, or have it loaded; return the last route."""
+        while True:
+            route = choose_route(variant, await self._registry.workers())
+            if route.action == "load":
+                await self._load(variant, cast(str, route.worker_id))
+            # A replica that closed since the registry was read answers -1: look again.
+            if route.action != "assign" or await self._queue.take(cast(str, route.worker_id), variant) >= 0:
+                return route
+
+    async def sweep(self) -> dict[str, Route]:
+        """Place every waiting variant again; fail what cannot be served or has waited too long."""
+        routes = {}
+        for variant in await self._queue.waiting_variants():
+            failure = await self._load_failure(variant)
+            if failure is not None:
+                await self._fail_waiting(variant, failure, older_than_seconds=0.0)
+                continue
+            route = await self.place(variant)
+            routes[variant] = route
+            if route.action == "nowhere":
+                error: PlatformError = NoWorker(
+                    "No inference worker is running. Start one (`ovchat up`, or `docker compose up inference-cpu`).",
+                    retry_after_seconds=5,
+                )
+                await self._fail_waiting(variant, error, older_than_seconds=NO_WORKER_SECONDS)
+            late = Overloaded(
+                f"The generation waited longer than {self._max_wait_seconds:.0f} s for a worker.",
+                retry_after_seconds=10,
+            )
+            await self._fail_waiting(variant, late, older_than_seconds=self._max_wait_seconds)
+        return routes
+
+    async def _load(self, variant: str, worker_id: str) -> None:
+        if await self._redis.set(keys.load_lease(variant), worker_id, nx=True, ex=LOAD_LEASE_SECONDS):
+            _log.info("load_requested", variant=variant, worker_id=worker_id)
+            await self._registry.send(worker_id, LoadVariant(variant=variant))
+
+    async def _load_failure(self, variant: str) -> PlatformError | None:
+        raw = await self._redis.get(keys.load_failure(variant))
+        return None if raw is None else error_from_body(ErrorBody.model_validate_json(raw))
+
+    async def _fail_waiting(self, variant: str, error: PlatformError, *, older_than_seconds: float) -> None:
+        oldest_ms = await redis_now_ms(self._redis) - int(older_than_seconds * 1000)
+        late = await self._redis.zrangebyscore(keys.waiting(variant), "-inf", oldest_ms)
+        for generation_id in cast(list[bytes], late):
+            if await self._queue.fail(generation_id.decode(), error):
+                _log.warning("waiting_failed", generation_id=generation_id.decode(), code=error.code)

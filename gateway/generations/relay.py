@@ -1,0 +1,188 @@
+"""The live way of a generation's frames: from the gateway's inbox stream to whoever listens here.
+
+A subscription sees every frame of its generation once and in order. Frames are numbered without a gap (``n``), so a
+gap or a restart of the stream is noticed and filled from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import redis.exceptions
+
+from shared import keys
+from shared.errors import JournalExpired
+from shared.journal import Journal, JournalEntry
+from shared.log import get_logger
+from shared.redis_client import AsyncRedis, redis_now_ms
+from shared.streams import read_stream
+
+_log = get_logger(__name__)
+
+#: Milliseconds that one read of the inbox waits.
+READ_BLOCK_MS = 5000
+#: Entries that one read takes.
+READ_COUNT = 500
+#: How every frame that ends a generation begins; the writers put ``type`` first.
+_TERMINAL_PREFIX = b'{"type":"generation.f'
+
+Deliver = Callable[[bytes], None]
+
+
+def is_terminal(frame: bytes) -> bool:
+    """Tell whether a frame ends its generation, without parsing it."""
+    return frame.startswith(_TERMINAL_PREFIX)
+
+
+class Subscription:
+    """One listener of one generation."""
+
+    def __init__(self, generation_id: str, deliver: Deliver, after_seq: int) -> None:
+        self.generation_id = generation_id
+        self.next_n = 1
+        self.ended = False
+        self.syncing = True
+        self._deliver = deliver
+        self._after_seq = after_seq
+        self._early: dict[int, bytes] = {}
+
+    def offer(self, n: int, frame: bytes) -> bool:
+        """Take a live frame; return True where frames before it are missing."""
+        if n < self.next_n or self.ended:
+            return False
+        self._early[n] = frame
+        self._pass_on()
+        return bool(self._early) and not self.syncing
+
+    def offer_entry(self, entry: JournalEntry) -> None:
+        """Take an entry of the journal; deltas that the client has already are counted but not passed on."""
+        if not entry.frame or entry.n < self.next_n or self.ended:
+            return
+        had_it = entry.kind == "delta" and entry.seq <= self._after_seq
+        self._early[entry.n] = b"" if had_it else entry.frame
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while (frame := self._early.pop(self.next_n, None)) is not None:
+            self.next_n += 1
+            if frame:
+                self._deliver(frame)
+                if is_terminal(frame):
+                    self.ended = True
+                    self._early.clear()
+                    return
+
+
+class Relay:
+    """Reads one inbox stream and hands its frames to the subscriptions of this process."""
+
+    def __init__(self, blocking: AsyncRedis, transport: AsyncRedis, journal: Journal, gateway_id: str) -> None:
+        self._blocking = blocking
+        self._redis = transport
+        self._journal = journal
+        self._gateway_id = gateway_id
+        self._last_id = "0"
+        self._subscriptions: dict[str, list[Subscription]] = {}
+        self._syncs: set[asyncio.Task[None]] = set()
+        self._was_away = False
+        self.delivered_frames = 0
+
+    async def subscribe(self, generation_id: str, deliver: Deliver, *, after_seq: int = 0) -> Subscription:
+        """Follow a generation from after delta ``after_seq``: what is journaled, then what comes.
+
+        Raises:
+            JournalExpired: there is no journal of it any more.
+        """
+        subscription = Subscription(generation_id, deliver, after_seq)
+        self._subscriptions.setdefault(generation_id, []).append(subscription)
+        try:
+            await self._sync(subscription)
+        except BaseException:
+            self.unsubscribe(subscription)
+            raise
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop following; the generation goes on."""
+        listeners = self._subscriptions.get(subscription.generation_id, [])
+        if subscription in listeners:
+            listeners.remove(subscription)
+        if not listeners:
+            self._subscriptions.pop(subscription.generation_id, None)
+
+    async def read(self) -> None:
+        """Read the inbox once and pass its frames on."""
+        try:
+            entries = await read_stream(
+                self._blocking, keys.inbox(self._gateway_id), self._last_id, count=READ_COUNT, block_ms=READ_BLOCK_MS
+            )
+        except Exception:
+            self._was_away = True
+            raise
+        if self._was_away:
+            self._was_away = False
+            self.resync()
+        for entry_id, fields in entries:
+            self._last_id = entry_id.decode()
+            for name, frame in fields.items():
+                generation_id, _, n = name.rpartition(b":")
+                self._offer(generation_id.decode(), int(n), frame)
+
+    async def heartbeat(self) -> None:
+        """Say that this gateway reads its inbox, drop what it has read, and fill gaps where it was forgotten."""
+        added = await self._redis.zadd(keys.GATEWAYS, {self._gateway_id: await redis_now_ms(self._redis)})
+        if self._last_id != "0":
+            await self._redis.xtrim(keys.inbox(self._gateway_id), minid=self._last_id, approximate=True)
+        if added:
+            self.resync()
+
+    async def leave(self) -> None:
+        """Take this gateway out of the list of those that frames are sent to."""
+        await self._redis.zrem(keys.GATEWAYS, self._gateway_id)
+        await self._redis.delete(keys.inbox(self._gateway_id))
+
+    def resync(self) -> None:
+        """Read every followed journal again: frames may have been lost while this gateway was away."""
+        for listeners in self._subscriptions.values():
+            for subscription in listeners:
+                self._start_sync(subscription)
+
+    def _offer(self, generation_id: str, n: int, frame: bytes) -> None:
+        listeners = self._subscriptions.get(generation_id)
+        if listeners is None:
+            return
+        self.delivered_frames += 1
+        for subscription in tuple(listeners):
+            if subscription.offer(n, frame):
+                self._start_sync(subscription)
+            if subscription.ended:
+                self.unsubscribe(subscription)
+
+    def _start_sync(self, subscription: Subscription) -> None:
+        if subscription.syncing:
+            return
+        subscription.syncing = True
+        task = asyncio.create_task(self._sync_logged(subscription))
+        self._syncs.add(task)
+        task.add_done_callback(self._syncs.discard)
+
+    async def _sync_logged(self, subscription: Subscription) -> None:
+        try:
+            await self._sync(subscription)
+        except (redis.exceptions.RedisError, OSError, JournalExpired) as error:
+            # The next frame, or the next heartbeat after Redis is back, starts another try.
+            subscription.syncing = False
+            _log.warning("sync_failed", generation_id=subscription.generation_id, reason=type(error).__name__)
+
+    async def _sync(self, subscription: Subscription) -> None:
+        watched = await self._journal.watch(
+            subscription.generation_id, self._gateway_id, after_n=subscription.next_n - 1
+        )
+        if watched is None:
+            raise JournalExpired("This generation ended too long ago to be replayed. Read the stored message.")
+        for entry in watched.entries:
+            subscription.offer_entry(entry)
+        subscription.syncing = False
+        if subscription.ended:
+            self.unsubscribe(subscription)

@@ -1,0 +1,1 @@
+"""Published variants: list, resolve, remove."""

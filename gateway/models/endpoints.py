@@ -1,0 +1,68 @@
+"""``/api/v1/models``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from gateway.dependencies import StateDep
+from shared.errors import Conflict, VariantNotPublished
+from shared.schemas.models import VariantRecord
+
+router = APIRouter(prefix="/api/v1/models", tags=["models"])
+
+
+class ModelView(BaseModel):
+    """A model with its published variants."""
+
+    model: str
+    default_variant: str
+    languages: tuple[str, ...]
+    variants: tuple[VariantRecord, ...]
+
+
+class ModelList(BaseModel):
+    """Every published model."""
+
+    data: list[ModelView]
+
+
+class VariantDeletion(BaseModel):
+    """A deletion that the converter worker was asked for."""
+
+    model: str
+    variant: str
+    state: str = "deleting"
+
+
+@router.get("")
+async def list_models(state: StateDep) -> ModelList:
+    """List the published variants by model."""
+    published = await state.models.variants()
+    views = []
+    for model, records in published.items():
+        entry = state.catalog.find(model)
+        views.append(
+            ModelView(
+                model=model,
+                default_variant=await state.models.default_variant(model, records),
+                languages=entry.languages if entry else (),
+                variants=records,
+            )
+        )
+    return ModelList(data=views)
+
+
+@router.delete("/{model}/{variant}", status_code=202)
+async def delete_variant(model: str, variant: str, state: StateDep, force: bool = False) -> VariantDeletion:
+    """Delete a published variant; refused while a replica serves it, unless forced."""
+    if await state.models.find(model, variant) is None:
+        raise VariantNotPublished(f"{model}:{variant} is not published.", param="variant")
+    if not force:
+        for worker in await state.registry.workers():
+            if any(replica.key == f"{model}:{variant}" for replica in worker.info.replicas):
+                raise Conflict(
+                    f"{model}:{variant} is loaded on {worker.info.worker_id}. Add ?force=true to delete it anyway."
+                )
+    await state.conversion_tasks.delete_variant(model, variant)
+    return VariantDeletion(model=model, variant=variant)

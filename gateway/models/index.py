@@ -1,0 +1,80 @@
+"""Published variants, read from the index, and what a client's model name stands for."""
+
+from __future__ import annotations
+
+import difflib
+from typing import cast
+
+from shared import keys
+from shared.catalog import DEFAULT_VARIANT_ORDER, Catalog
+from shared.errors import ModelNotConverted, ModelNotFound, VariantNotPublished
+from shared.redis_client import AsyncRedis
+from shared.schemas.models import VariantRecord
+
+
+class ModelIndex:
+    """The index of published variants in the state Redis; the converter writes it from the manifests."""
+
+    def __init__(self, state: AsyncRedis, catalog: Catalog) -> None:
+        self._redis = state
+        self._catalog = catalog
+
+    async def variants(self) -> dict[str, tuple[VariantRecord, ...]]:
+        """Return the published variants of each model, both by name."""
+        raw = cast(dict[bytes, bytes], await self._redis.hgetall(keys.VARIANTS))
+        models: dict[str, list[VariantRecord]] = {}
+        for name in sorted(raw):
+            record = VariantRecord.model_validate_json(raw[name])
+            models.setdefault(record.model, []).append(record)
+        return {model: tuple(records) for model, records in models.items()}
+
+    async def find(self, model: str, variant: str) -> VariantRecord | None:
+        """Return a published variant by its exact names."""
+        raw = await self._redis.hget(keys.VARIANTS, f"{model}:{variant}")
+        return None if raw is None else VariantRecord.model_validate_json(raw)
+
+    async def default_variant(self, model: str, records: tuple[VariantRecord, ...]) -> str:
+        """Return the variant that ``model`` alone means: the admin's choice, else int8, int4, fp16, any."""
+        names = [record.variant for record in records]
+        chosen = cast(bytes | None, await self._redis.hget(keys.DEFAULT_VARIANTS, model))
+        if chosen is not None and chosen.decode() in names:
+            return chosen.decode()
+        return next((name for name in DEFAULT_VARIANT_ORDER if name in names), names[0])
+
+    async def resolve(self, name: str) -> VariantRecord:
+        """Return the variant that ``model`` or ``model:variant`` names; a hub id or an alias is a model too.
+
+        Raises:
+            ModelNotFound, ModelNotConverted, VariantNotPublished: the message says what there is instead.
+        """
+        model_name, _, variant_name = name.partition(":")
+        published = await self.variants()
+        model = self._published_name(model_name, published)
+        if model is None:
+            entry = self._catalog.find(model_name)
+            if entry is not None:
+                raise ModelNotConverted(
+                    f"{entry.id} is in the catalogue but not converted yet. "
+                    f"Run `ovchat convert {entry.id} --variants int4`, or ask an admin to.",
+                    param="model",
+                )
+            near = difflib.get_close_matches(model_name, published, n=3, cutoff=0.5)
+            there = (
+                f"Did you mean {' or '.join(near)}?" if near else f"Published: {', '.join(published) or 'none yet'}."
+            )
+            raise ModelNotFound(f"There is no model {model_name!r}. {there}", param="model")
+        records = published[model]
+        wanted = variant_name or await self.default_variant(model, records)
+        for record in records:
+            if record.variant == wanted:
+                return record
+        names = ", ".join(record.variant for record in records)
+        raise VariantNotPublished(f"{model} has no published variant {wanted!r}; it has {names}.", param="model")
+
+    def _published_name(self, name: str, published: dict[str, tuple[VariantRecord, ...]]) -> str | None:
+        if name in published:
+            return name
+        entry = self._catalog.find(name)
+        if entry is not None and entry.id in published:
+            return entry.id
+        return next((model for model, records in published.items() if records[0].source_model == name), None)

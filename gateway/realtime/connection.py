@@ -1,0 +1,184 @@
+"""One WebSocket: commands in, events out through one bounded outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import orjson
+import redis.exceptions
+from fastapi import WebSocket
+from pydantic import ValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from gateway.exception_handlers import redis_error, validation_error
+from gateway.generations.relay import Subscription, is_terminal
+from gateway.state import GatewayState
+from shared.errors import GenerationNotFound, InternalError, InvalidFrame, PlatformError
+from shared.journal import encode_frame
+from shared.log import get_logger
+from shared.schemas.common import Message
+from shared.schemas.realtime import (
+    CLIENT_FRAME,
+    MAX_FRAME_BYTES,
+    ChatRegenerate,
+    ChatSend,
+    ErrorFrame,
+    GenerationCancel,
+    GenerationResume,
+    Pong,
+    SessionReady,
+)
+
+_log = get_logger(__name__)
+
+#: Frames that may wait for a slow client. Past that its socket is closed: it comes back and resumes from the journal.
+OUTBOX_FRAMES = 10_000
+CLOSE_TOO_BIG = 1009
+CLOSE_RESTART = 1012
+CLOSE_TOO_SLOW = 1013
+
+
+class Connection:
+    """Speaks the protocol of ``shared/docs/protocol.md`` on one socket."""
+
+    def __init__(self, websocket: WebSocket, state: GatewayState, *, user: str) -> None:
+        self._websocket = websocket
+        self._state = state
+        self._user = user
+        self._outbox: asyncio.Queue[bytes] = asyncio.Queue()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._overflow = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Serve until the client leaves, is too slow, or the gateway drains; generations go on without it."""
+        self._send(SessionReady(user=self._user))
+        reader = asyncio.create_task(self._read())
+        writer = asyncio.create_task(self._write())
+        draining = asyncio.create_task(self._state.draining.wait())
+        overflow = asyncio.create_task(self._overflow.wait())
+        tasks = (reader, writer, draining, overflow)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(RuntimeError):
+                if overflow.done():
+                    await self._websocket.close(CLOSE_TOO_SLOW, "reading too slowly; reconnect and resume")
+                elif draining.done():
+                    await self._websocket.close(CLOSE_RESTART, "gateway restarts; reconnect and resume")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for subscription in self._subscriptions.values():
+                self._state.relay.unsubscribe(subscription)
+                self._state.waiting_room.leave(subscription.generation_id)
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            await self._handle(text.encode() if text is not None else message.get("bytes") or b"")
+
+    async def _write(self) -> None:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                frame = await self._outbox.get()
+                await self._websocket.send_text(frame.decode())
+
+    async def _handle(self, raw: bytes) -> None:
+        """Act on one frame; whatever is wrong with it, the socket lives on."""
+        request_id: str | None = None
+        try:
+            if len(raw) > MAX_FRAME_BYTES:
+                raise InvalidFrame("The frame is larger than 1 MiB.")
+            request_id = await self._act(raw)
+        except PlatformError as error:
+            self._send(ErrorFrame(request_id=_request_id(raw), error=error.body()))
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            self._send(ErrorFrame(request_id=_request_id(raw), error=redis_error().body()))
+        except Exception:  # noqa: BLE001 - logged whole; a socket outlives a frame
+            _log.exception("frame_failed", request_id=request_id)
+            failure = InternalError("Something went wrong here; the gateway's log has the cause.")
+            self._send(ErrorFrame(request_id=_request_id(raw), error=failure.body()))
+
+    async def _act(self, raw: bytes) -> str | None:
+        try:
+            frame = CLIENT_FRAME.validate_json(raw)
+        except ValidationError as error:
+            complaint = validation_error(error)
+            raise InvalidFrame(complaint.message, param=complaint.param) from error
+        match frame:
+            case ChatSend() | ChatRegenerate():
+                await self._begin(frame)
+                return frame.request_id
+            case GenerationCancel():
+                await self._cancel(frame)
+            case GenerationResume():
+                await self._resume(frame)
+            case _:
+                self._send(Pong())
+        return None
+
+    async def _begin(self, frame: ChatSend | ChatRegenerate) -> None:
+        admission = self._state.admission
+        if isinstance(frame, ChatSend):
+            admitted = await admission.send(self._user, frame)
+        else:
+            admitted = await admission.regenerate(self._user, frame)
+        self._send(admitted.queued)
+        generation_id = admitted.queued.generation_id
+        await self._follow(generation_id, after_seq=0)
+        subscription = self._subscriptions.get(generation_id)
+        if subscription is not None and subscription.next_n == 1:
+            self._state.waiting_room.enter(admitted.queued, admitted.variant, self._push)
+
+    async def _resume(self, frame: GenerationResume) -> None:
+        await self._refuse_other_user(frame.generation_id)
+        await self._follow(frame.generation_id, after_seq=frame.after_seq)
+
+    async def _cancel(self, frame: GenerationCancel) -> None:
+        if await self._state.queue.cancel(frame.generation_id, self._user) == "not_found":
+            raise _not_found(frame.generation_id)
+
+    async def _refuse_other_user(self, generation_id: str) -> None:
+        watched = await self._state.journal.watch(generation_id, self._state.gateway_id, after_n=1 << 40)
+        if watched is not None and watched.user != self._user:
+            raise _not_found(generation_id)
+
+    async def _follow(self, generation_id: str, *, after_seq: int) -> None:
+        """Start a generation's stream on this socket, instead of one that it had already."""
+        former = self._subscriptions.pop(generation_id, None)
+        if former is not None:
+            self._state.relay.unsubscribe(former)
+        subscription = await self._state.relay.subscribe(generation_id, self._push, after_seq=after_seq)
+        if not subscription.ended:
+            self._subscriptions[generation_id] = subscription
+
+    def _push(self, frame: bytes) -> None:
+        if self._outbox.qsize() >= OUTBOX_FRAMES:
+            self._overflow.set()
+            return
+        self._outbox.put_nowait(frame)
+        if is_terminal(frame):
+            generation_id = orjson.loads(frame)["generation_id"]
+            self._subscriptions.pop(generation_id, None)
+            self._state.waiting_room.leave(generation_id)
+
+    def _send(self, message: Message) -> None:
+        self._push(encode_frame(message))
+
+
+def _not_found(generation_id: str) -> GenerationNotFound:
+    return GenerationNotFound(f"There is no generation {generation_id!r} of yours.", param="generation_id")
+
+
+def _request_id(raw: bytes) -> str | None:
+    """Return the request id of a frame that was refused, where it has one."""
+    try:
+        frame = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    value = frame.get("request_id") if isinstance(frame, dict) else None
+    return value if isinstance(value, str) else None

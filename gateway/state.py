@@ -1,0 +1,140 @@
+"""What a gateway process holds: clients, services and loops, built once and closed in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from gateway.background import run_forever
+from gateway.chats.store import ChatStore
+from gateway.conversion_client import ConversionTasks
+from gateway.conversions.service import ConversionService
+from gateway.draining import DrainSignal
+from gateway.generations.admission import Admission
+from gateway.generations.dispatcher import Dispatcher
+from gateway.generations.finalizer import Finalizer
+from gateway.generations.reaper import Reaper
+from gateway.generations.relay import Relay
+from gateway.generations.waiting_room import WaitingRoom
+from gateway.health.metrics import GatewayMetrics
+from gateway.models.index import ModelIndex
+from shared.catalog import Catalog, load_catalog
+from shared.ids import new_id
+from shared.journal import Journal
+from shared.redis_client import AsyncRedis, create_redis
+from shared.registry import Registry
+from shared.settings import GatewaySettings
+from shared.waiting_queue import WaitingQueue
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """Everything that endpoints may ask."""
+
+    settings: GatewaySettings
+    gateway_id: str
+    redis: AsyncRedis
+    transport: AsyncRedis
+    catalog: Catalog
+    draining: DrainSignal
+    models: ModelIndex
+    registry: Registry
+    queue: WaitingQueue
+    journal: Journal
+    chats: ChatStore
+    relay: Relay
+    waiting_room: WaitingRoom
+    admission: Admission
+    conversions: ConversionService
+    conversion_tasks: ConversionTasks
+    metrics: GatewayMetrics
+
+
+@asynccontextmanager
+async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncIterator[GatewayState]:
+    """Build a gateway's state and run its loops until the context ends. Redis may be away: the loops wait for it."""
+    gateway_id = new_id("gw")
+    async with AsyncExitStack() as stack:
+        # Generations wait in blocking reads, which need connections without an answer time limit.
+        redis = create_redis(gateway_id, settings.redis_url)
+        transport = create_redis(gateway_id, settings.transport_url)
+        state_blocking = create_redis(f"{gateway_id}-follow", settings.redis_url, blocking=True)
+        blocking = create_redis(f"{gateway_id}-read", settings.transport_url, blocking=True)
+        for client in (redis, transport, state_blocking, blocking):
+            stack.push_async_callback(client.aclose)
+        catalog = load_catalog()
+        models = ModelIndex(redis, catalog)
+        registry = Registry(transport)
+        queue = WaitingQueue(transport)
+        journal = Journal(transport)
+        chats = ChatStore(redis)
+        metrics = GatewayMetrics()
+        tasks = ConversionTasks(settings.transport_url)
+        stack.callback(tasks.close)
+        dispatcher = Dispatcher(transport, queue, registry, max_wait_seconds=settings.max_wait_seconds)
+        relay = Relay(blocking, transport, journal, gateway_id)
+        waiting_room = WaitingRoom(queue, dispatcher)
+        finalizer = Finalizer(
+            blocking,
+            transport,
+            journal,
+            queue,
+            chats,
+            metrics,
+            gateway_id=gateway_id,
+            journal_ttl_seconds=settings.journal_ttl_seconds,
+        )
+        reaper = Reaper(transport, registry, queue, gateway_id=gateway_id)
+        loops = [
+            asyncio.create_task(run_forever(name, step, pause_seconds=pause_seconds), name=name)
+            for name, step, pause_seconds in (
+                ("relay", relay.read, 0.0),
+                ("heartbeat", relay.heartbeat, 1.0),
+                ("finalize", finalizer.read, 0.0),
+                ("claim", finalizer.claim, CLAIM_SECONDS),
+                ("waiting_room", waiting_room.step, WAITING_ROOM_SECONDS),
+                ("reap", reaper.step, 1.0),
+            )
+        ]
+        stack.push_async_callback(_end, loops)
+        yield GatewayState(
+            settings=settings,
+            gateway_id=gateway_id,
+            redis=redis,
+            transport=transport,
+            catalog=catalog,
+            draining=draining,
+            models=models,
+            registry=registry,
+            queue=queue,
+            journal=journal,
+            chats=chats,
+            relay=relay,
+            waiting_room=waiting_room,
+            admission=Admission(
+                transport,
+                models,
+                chats,
+                queue,
+                dispatcher,
+                gateway_id=gateway_id,
+                max_waiting=settings.max_waiting,
+            ),
+            conversions=ConversionService(redis, state_blocking, models, catalog, tasks),
+            conversion_tasks=tasks,
+            metrics=metrics,
+        )
+
+
+#: Seconds between looks for ended generations that another gateway took and did not store.
+CLAIM_SECONDS = 5.0
+#: Seconds between updates of those who wait.
+WAITING_ROOM_SECONDS = 0.5
+
+
+async def _end(loops: list[asyncio.Task[None]]) -> None:
+    for loop in loops:
+        loop.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)

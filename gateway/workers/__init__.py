@@ -1,0 +1,1 @@
+"""The inference workers as the registry knows them."""

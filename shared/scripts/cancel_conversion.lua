@@ -1,0 +1,15 @@
+-- Ask a conversion to stop. One that no worker has begun ends here; a running one is ended by its worker.
+-- ARGV: conversion id, time in ms, event JSON of the end
+-- Returns 'not_found' | 'ended' | 'cancelled' | 'asked'
+local cid, now, event = ARGV[1], ARGV[2], ARGV[3]
+local job = key(cid, 'job')
+local state = redis.call('HGET', job, 'state')
+if not state then return 'not_found' end
+if state == '"queued"' then
+  redis.call('HSET', job, 'state', '"cancelled"', 'ended_ms', now)
+  redis.call('XADD', key(cid, 'events'), '*', 'e', event)
+  return 'cancelled'
+end
+if state ~= '"running"' then return 'ended' end
+redis.call('SET', key(cid, 'cancel'), '1', 'EX', 86400)
+return 'asked'
