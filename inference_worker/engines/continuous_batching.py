@@ -107,6 +107,8 @@ class ContinuousBatchingEngine(Engine):
     def stop(self) -> None:
         for sequence_id in list(self._running):
             self.abort(sequence_id)
+        if self._pipeline is not None and self._pipeline.has_non_finished_requests():
+            self._pipeline.step()  # Cancelled requests give their cache blocks back at the next step.
         self._free_pipeline()
 
     def _read(self, sequence_id: str, running: _Running) -> TokenEvent | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 PROBE_TOKENS = 256
 _SMALL_TOKENS = 32
 _LONG_TOKENS = 2048
+_LEAST_PREFILL_TOKENS = 16
+_MOST_PREFILL_TOKENS = 2048
 #: Contexts beyond this are not sized for: they would make every step tiny for prompts that are rare.
 _SIZED_CONTEXT = 8192
 #: A full step this slow belongs to a model for which a long timed prefill would take minutes.
@@ -26,23 +28,22 @@ class StepCost:
     token_ms: float
     position_ms: float
 
-    def step_ms(self, tokens: int, position: int) -> float:
-        return self.fixed_ms + tokens * (self.token_ms + self.position_ms * position)
-
 
 def measure_step_cost(prefill: TimedPrefill, context_length: int) -> StepCost:
-    """Time a small, a full and (where the model is fast enough) a long prefill; the better of two runs counts."""
-    prefill(_SMALL_TOKENS)  # The first step of a pipeline also allocates and compiles kernels.
-    small = min(prefill(_SMALL_TOKENS)[0] for _ in range(2))
+    """Time small, full and (where the model is fast enough) long prefills.
+
+    The best of several runs counts, because other processes of the host only ever make a run slower.
+    """
+    prefill(_SMALL_TOKENS)  # The first step of a pipeline also allocates memory and compiles kernels.
+    small = min(prefill(_SMALL_TOKENS)[0] for _ in range(3))
     full = prefill(PROBE_TOKENS)[0]
     position_ms = 0.0
     if full < _SLOW_STEP_MS:
-        full = min(full, prefill(PROBE_TOKENS)[0])
+        full = min(full, *(prefill(PROBE_TOKENS)[0] for _ in range(2)))
         long_tokens = min(_LONG_TOKENS, context_length - 2) // PROBE_TOKENS * PROBE_TOKENS
         if long_tokens > PROBE_TOKENS:
-            steps = prefill(long_tokens)
-            middle = long_tokens - PROBE_TOKENS
-            position_ms = max(0.0, (steps[-1] - full) / (PROBE_TOKENS * middle))
+            last = min(prefill(long_tokens)[-1] for _ in range(2))
+            position_ms = max(0.0, (last - full) / (PROBE_TOKENS * (long_tokens - PROBE_TOKENS)))
     token_ms = max(0.0, (full - small) / (PROBE_TOKENS - _SMALL_TOKENS))
     return StepCost(max(0.0, small - _SMALL_TOKENS * token_ms), token_ms, position_ms)
 
@@ -50,11 +51,11 @@ def measure_step_cost(prefill: TimedPrefill, context_length: int) -> StepCost:
 def tokens_per_step(cost: StepCost, *, target_ms: float, slots: int, context_length: int) -> int:
     """The largest step that takes `target_ms` half way into the context, so at most twice that at its end.
 
-    Never less than one token for each slot and 16 more, because prefill must go on while every slot decodes.
+    Every slot decodes one token of a short context and the rest is one long prompt's. Prefill always gets some
+    tokens: without them a busy replica would never begin a new answer.
     """
     position = min(context_length, _SIZED_CONTEXT) // 2
-    per_token = cost.token_ms + cost.position_ms * position
-    if per_token <= 0:
-        return max(slots + 16, PROBE_TOKENS)
-    fitting = int((target_ms - cost.fixed_ms) / per_token)
-    return max(slots + 16, min(fitting, 2048))
+    left_ms = target_ms - cost.fixed_ms - slots * cost.token_ms
+    per_token_ms = cost.token_ms + cost.position_ms * position
+    prefill_tokens = int(left_ms / per_token_ms) if per_token_ms > 0 else _MOST_PREFILL_TOKENS
+    return slots + max(_LEAST_PREFILL_TOKENS, min(prefill_tokens, _MOST_PREFILL_TOKENS))

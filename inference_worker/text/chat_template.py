@@ -18,7 +18,7 @@ class ChatTemplate:
     """The template's source and the special tokens that it may name."""
 
     def __init__(self, source: str, special_tokens: dict[str, Any]) -> None:
-        self._source = source
+        self.source = source
         self._special_tokens = special_tokens
 
     @classmethod
@@ -49,7 +49,7 @@ class ChatTemplate:
             "documents": None,
             "add_generation_prompt": True,
         }
-        return await renderer.render(self._source, context)
+        return await renderer.render(self.source, context)
 
 
 def _named_default(value: Any) -> str | None:

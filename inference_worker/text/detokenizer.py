@@ -26,10 +26,15 @@ class Detokenizer:
         self._shown_text = ""
 
     def push(self, token_ids: Sequence[int]) -> str:
-        """The text that is complete now, perhaps none."""
-        self._window.extend(token_id for token_id in token_ids if token_id not in self._hidden)
-        if len(self._window) == self._shown_ids:
-            return ""
+        """The text that is complete now, perhaps none.
+
+        Ids are taken one by one, so that the text does not depend on how they were grouped: a replay groups them
+        otherwise than the steps of the engine did.
+        """
+        return "".join(self._push_one(token_id) for token_id in token_ids if token_id not in self._hidden)
+
+    def _push_one(self, token_id: int) -> str:
+        self._window.append(token_id)
         text = self._tokenizer.decode(self._window)
         if text.endswith(_REPLACEMENT) or len(text) <= len(self._shown_text):
             return ""

@@ -14,18 +14,23 @@ from inference_worker.engines.factory import create_engine
 from inference_worker.engines.sample import SampleEngine
 from tests.contract.engine_suite import EngineSuite, MakeEngine, Started, greedy
 
-_OPTIONS = {"context_length": 4096, "vocab_size": 20_000, "eos_token_id": 2, "prefill_tokens_per_second": 50_000}
+_OPTIONS: dict[str, object] = {
+    "context_length": 4096,
+    "vocab_size": 20_000,
+    "eos_token_id": 2,
+    "prefill_tokens_per_second": 50_000,
+}
 
 
-def _engine(slots: int = 4, **options: object) -> SampleEngine:
-    return SampleEngine(EngineSpec("sample", Path("nowhere"), slots=slots, options={**_OPTIONS, **options}))
+def _engine(**options: object) -> SampleEngine:
+    return SampleEngine(EngineSpec("sample", Path("nowhere"), slots=EngineSuite.slots, options={**_OPTIONS, **options}))
 
 
 class TestSampleEngine(EngineSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def make_engine(cls) -> MakeEngine:
-        return lambda broken=False: _engine(cls.slots, fail_start=broken)
+        return lambda broken=False: _engine(fail_start=broken)
 
 
 def _started(**options: object) -> Started:
