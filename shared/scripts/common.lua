@@ -15,6 +15,12 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- Now in ms with three decimals, as text: a number would lose its last digits, and with them the order of arrival.
+local function arrival_ms()
+  local t = redis.call('TIME')
+  return string.format('%d.%03d', t[1] * 1000 + math.floor(t[2] / 1000), t[2] % 1000)
+end
+
 local function key(gid, part)
   return 'ovchat:{' .. gid .. '}:' .. part
 end

@@ -10,7 +10,7 @@ if redis.call('EXISTS', state) == 1 then
 end
 local count = redis.call('ZCARD', waiting)
 if count >= tonumber(most) then return {'overloaded', count} end
-local now = now_ms()
+local now = arrival_ms()
 redis.call('HSET', state, 'status', 'waiting', 'attempt', 1, 'seq', 0, 'n', 0, 'k', 0, 'user', user,
   'chat_id', chat, 'variant', variant, 'worker', '', 'queued_ms', now)
 redis.call('EXPIRE', state, GENERATION_TTL_SECONDS)

@@ -1,0 +1,42 @@
+"""Fixtures that many tests share. Importable code stands in ``tests/helpers``."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.redis_client import AsyncRedis, create_redis
+from tests.helpers.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def session_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One redis-server for all tests that do not end it."""
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def redis_url(session_redis: RedisServer) -> str:
+    """The address of an empty Redis."""
+    client = create_redis("flush", session_redis.url)
+    await client.flushall()
+    await client.aclose()
+    return session_redis.url
+
+
+@pytest.fixture
+async def transport(redis_url: str) -> AsyncIterator[AsyncRedis]:
+    """A client of an empty Redis."""
+    client = create_redis("test", redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server with an append-only file, which the test may kill and start again."""
+    server = RedisServer(tmp_path / "redis", append_only=True).start()
+    yield server
+    server.stop()
