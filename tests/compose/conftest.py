@@ -1,0 +1,73 @@
+"""The platform of `deploy/compose.yaml`, brought up once for this folder and taken down whatever happens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.compose.compose_project import ROOT, ComposeProject, collect_wheels, stand_in_redis
+from tests.compose.platform_client import PlatformClient
+
+SERVICES = ("redis", "gateway", "converter", "inference-cpu")
+LOG_FOLDER = ROOT / ".cache" / "compose"
+PROJECT = pytest.StashKey[ComposeProject]()
+SIZES = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "compose: needs a container engine and root; run by `make compose-test` only")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == ROOT / "tests" / "compose":
+            item.add_marker(pytest.mark.compose)
+
+
+@pytest.fixture(scope="session")
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeProject]:
+    """The running project: one container a service, all healthy. Its log is kept when a test failed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"OVCHAT_PORT": str(port), "OVCHAT_INFERENCE_THREADS": str(max(1, (os.cpu_count() or 2) // 2))}
+    project = ComposeProject(f"ovchat-test-{port}", settings, tmp_path_factory.mktemp("compose") / "env")
+    request.config.stash[PROJECT] = project
+    stand_in_redis()
+    collect_wheels()
+    project.timed("build of the images", "build")
+    try:
+        began = time.monotonic()
+        project.run("up", "--detach")
+        project.wait_until_healthy(len(SERVICES), timeout_seconds=180)
+        project.durations["up until healthy"] = time.monotonic() - began
+        request.config.stash[SIZES] = project.image_sizes()
+        yield project
+    finally:
+        if request.session.testsfailed or SIZES not in request.config.stash:
+            LOG_FOLDER.mkdir(parents=True, exist_ok=True)
+            (LOG_FOLDER / "compose.log").write_text(project.logs())
+        project.timed("down", "down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="session")
+def client(project: ComposeProject) -> PlatformClient:
+    """A client with the key that the gateway made at its first start."""
+    key = project.execute("gateway", "cat", "/data/admin.key").stdout.strip()
+    return PlatformClient(int(project.settings["OVCHAT_PORT"]), key)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if PROJECT not in config.stash:
+        return
+    terminalreporter.section("figures")
+    for name, size in config.stash.get(SIZES, {}).items():
+        terminalreporter.line(f"{name}: {size / 1e6:.0f} MB")
+    for step, seconds in config.stash[PROJECT].durations.items():
+        terminalreporter.line(f"{step}: {seconds:.0f} s")
+    if (LOG_FOLDER / "compose.log").exists() and terminalreporter.stats.get("failed", []):
+        terminalreporter.line(f"the containers' log: {(LOG_FOLDER / 'compose.log').relative_to(ROOT)}")

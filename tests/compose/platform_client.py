@@ -1,0 +1,95 @@
+"""A client from outside: the public API through the published port, nothing of the product imported."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import connect
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One chat's answer and how it came."""
+
+    text: str
+    seqs: list[int]
+    worker_id: str
+    finish_reason: str
+    completion_tokens: int
+
+
+class PlatformClient:
+    """Speaks HTTP and WebSocket with the gateway."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._authority = f"127.0.0.1:{port}"
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of a resource."""
+        return self._checked(httpx.get(f"http://{self._authority}{path}", headers=self._headers, timeout=30))
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Post JSON and return the answer's."""
+        url = f"http://{self._authority}{path}"
+        return self._checked(httpx.post(url, json=body, headers=self._headers, timeout=30))
+
+    def status_without_key(self, path: str) -> int:
+        """Return the status that a caller without a key gets."""
+        return httpx.get(f"http://{self._authority}{path}", timeout=30).status_code
+
+    def convert(self, source_model: str, variants: list[str], *, timeout_seconds: float) -> dict[str, Any]:
+        """Ask for a conversion and follow its events to the end; return the job."""
+        job = self.post("/api/v1/conversions", {"source_model": source_model, "variants": variants})
+        path = f"/api/v1/conversions/{job['conversion_id']}"
+        deadline = time.monotonic() + timeout_seconds
+        url = f"http://{self._authority}{path}/events"
+        with httpx.stream("GET", url, headers=self._headers, timeout=60) as events:
+            for _ in events.iter_lines():
+                assert time.monotonic() < deadline, f"the conversion takes too long: {self.get(path)}"
+        ended: dict[str, Any] = self.get(path)
+        return ended
+
+    def tokens_by_worker(self) -> dict[str, int]:
+        """Return each living worker's count of generated tokens."""
+        return {worker["worker_id"]: worker["generated_tokens"] for worker in self.get("/api/v1/workers")["data"]}
+
+    def ready_replicas(self, model: str, variant: str) -> int:
+        """Count the workers that have a variant loaded."""
+        replicas = [view["replica"] for view in self.get("/api/v1/replicas")["data"]]
+        wanted = (model, variant, "ready")
+        return sum((replica["model"], replica["variant"], replica["state"]) == wanted for replica in replicas)
+
+    async def chat(self, model: str, content: str, *, request_id: str, max_new_tokens: int = 48) -> Answer:
+        """Ask one question in a new chat over a socket of its own and read the answer to its end."""
+        frame = {
+            "type": "chat.send", "request_id": request_id, "chat_id": None, "model": model, "content": content,
+            "params": {"temperature": 0, "max_new_tokens": max_new_tokens},
+        }  # fmt: skip
+        url = f"ws://{self._authority}/api/v1/ws"
+        async with connect(url, additional_headers=self._headers, proxy=None) as socket:
+            await socket.send(json.dumps(frame))
+            pieces, seqs, worker_id = [], [], ""
+            async for raw in socket:
+                event = json.loads(raw)
+                match event["type"]:
+                    case "generation.started":
+                        worker_id = event["worker_id"]
+                    case "generation.delta":
+                        pieces.append(event["text"])
+                        seqs.append(event["seq"])
+                    case "generation.finished":
+                        tokens = event["usage"]["completion_tokens"]
+                        return Answer("".join(pieces), seqs, worker_id, event["finish_reason"], tokens)
+                    case "generation.failed" | "error":
+                        raise AssertionError(f"the chat failed: {event['error']}")
+        raise AssertionError("the socket closed before the answer ended")
+
+    @staticmethod
+    def _checked(response: httpx.Response) -> Any:
+        assert response.is_success, f"{response.request.url} answered {response.status_code}: {response.text}"
+        return response.json()

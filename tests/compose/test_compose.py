@@ -1,0 +1,135 @@
+"""The composed platform as an operator and a user see it. The tests build on each other, in this order.
+
+The demo model is converted from the package in the converter's image: no model hub is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.compose.compose_project import ComposeProject
+from tests.compose.conftest import SERVICES
+from tests.compose.platform_client import PlatformClient
+
+SOURCE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+MODEL = "smollm2-135m-instruct"
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the images
+
+
+@pytest.fixture(scope="session")
+def converted(project: ComposeProject, client: PlatformClient) -> dict[str, object]:
+    """The job that converted the demo model to int4, and the model's entry."""
+    began = time.monotonic()
+    job = client.convert(SOURCE_MODEL, ["int4"], timeout_seconds=600)
+    project.durations["conversion to int4"] = time.monotonic() - began
+    assert job["state"] == "succeeded", job
+    return job
+
+
+def test_every_service_runs_and_is_healthy(project: ComposeProject) -> None:
+    assert project.health() == [(service, "healthy") for service in sorted(SERVICES)]
+
+
+def test_no_process_runs_as_root(project: ComposeProject) -> None:
+    processes = project.processes()
+    assert len({process.container for process in processes}) == len(SERVICES)
+    assert [process for process in processes if process.uid == 0] == []
+
+
+@pytest.mark.parametrize(("service", "present"), [("gateway", False), ("inference-cpu", False), ("converter", True)])
+def test_torch_is_in_the_converter_only(project: ComposeProject, service: str, present: bool) -> None:
+    probe = "import importlib.util; print(importlib.util.find_spec('torch') is not None)"
+    assert project.execute(service, "python", "-c", probe).stdout.strip() == str(present)
+
+
+def test_only_the_gateway_is_published(project: ComposeProject) -> None:
+    bindings = {service: project.run("ps", service).stdout.count("->") for service in SERVICES}
+    assert bindings == {"redis": 0, "gateway": 1, "converter": 0, "inference-cpu": 0}
+
+
+def test_the_key_is_the_owners_alone_and_guards_the_api(project: ComposeProject, client: PlatformClient) -> None:
+    assert project.execute("gateway", "stat", "-c", "%a %u", "/data/admin.key").stdout.split() == ["600", "10001"]
+    assert client.status_without_key("/api/v1/models") == 401
+    assert client.status_without_key("/readyz") == 200
+
+
+def test_the_demo_model_is_converted_through_the_published_port(
+    client: PlatformClient, converted: dict[str, object]
+) -> None:
+    models = {view["model"]: view for view in client.get("/api/v1/models")["data"]}
+    [variant] = models[MODEL]["variants"]
+    assert variant["variant"] == "int4"
+    assert variant["compression_rate"] > 2
+    assert variant["verification"]["passed"]
+
+
+async def test_a_chat_streams_through_the_published_port(
+    project: ComposeProject, client: PlatformClient, converted: dict[str, object]
+) -> None:
+    began = time.monotonic()
+    answer = await client.chat(MODEL, "What is the capital of France?", request_id="compose-first")
+    project.durations["first chat, with loading"] = time.monotonic() - began
+    assert "Paris" in answer.text
+    assert answer.seqs == list(range(1, len(answer.seqs) + 1))
+    assert answer.finish_reason in ("stop", "length")
+
+
+def test_a_worker_cannot_write_into_the_store(project: ComposeProject, converted: dict[str, object]) -> None:
+    manifest = f"/models/{MODEL}/int4/manifest.json"
+    assert project.execute("inference-cpu", "test", "-r", manifest).returncode == 0
+    for command in (["touch", "/models/stray"], ["rm", "-f", manifest]):
+        refused = project.execute("inference-cpu", *command, check=False)
+        assert refused.returncode != 0
+        assert "Read-only file system" in refused.stdout + refused.stderr
+    assert project.execute("converter", "test", "-w", "/models").returncode == 0
+
+
+async def test_two_workers_share_the_chats(
+    project: ComposeProject, client: PlatformClient, converted: dict[str, object]
+) -> None:
+    # A new worker takes chats of a model once it has loaded it.
+    project.settings["OVCHAT_PRELOAD_MODELS"] = f"{MODEL}:int4"
+    began = time.monotonic()
+    project.run("up", "--detach", "--no-recreate", "--scale", "inference-cpu=2")
+    project.wait_until_healthy(len(SERVICES) + 1, timeout_seconds=120)
+    while client.ready_replicas(MODEL, "int4") < 2:
+        assert time.monotonic() - began < 180, client.get("/api/v1/replicas")
+        await asyncio.sleep(0.5)
+    project.durations["second worker until it serves"] = time.monotonic() - began
+
+    workers = client.get("/api/v1/workers")["data"]
+    assert len({worker["worker_id"] for worker in workers}) == 2
+    assert len({worker["host_id"] for worker in workers}) == 2
+    before = client.tokens_by_worker()
+    questions = [f"Write two sentences about the number {number}." for number in range(8)]
+    began = time.monotonic()
+    answers = await asyncio.gather(
+        *(client.chat(MODEL, text, request_id=f"compose-{number}") for number, text in enumerate(questions))
+    )
+    project.durations["8 chats on two workers"] = time.monotonic() - began
+    assert all(answer.seqs == list(range(1, len(answer.seqs) + 1)) for answer in answers)
+    assert {answer.worker_id for answer in answers} == set(before)
+
+    expected = dict.fromkeys(before, 0)
+    for answer in answers:
+        expected[answer.worker_id] += answer.completion_tokens
+    # The registry hears of tokens with the next heartbeat.
+    deadline = time.monotonic() + 10
+    while any((after := client.tokens_by_worker())[worker] < before[worker] + expected[worker] for worker in before):
+        assert time.monotonic() < deadline, (before, expected, after)
+        await asyncio.sleep(0.5)
+
+
+def test_a_stopped_redis_comes_back_with_what_it_knew(
+    project: ComposeProject, client: PlatformClient, converted: dict[str, object]
+) -> None:
+    job = client.get("/api/v1/conversions")["data"][0]
+    # Killed, not asked: the append-only file has every write that was answered.
+    project.run("kill", "redis")
+    project.run("up", "--detach", "--no-recreate", "--scale", "inference-cpu=2")
+    project.wait_until_healthy(len(SERVICES) + 1, timeout_seconds=90)
+    assert client.get("/api/v1/conversions")["data"][0] == job
+    assert [view["model"] for view in client.get("/api/v1/models")["data"]] == [MODEL]
