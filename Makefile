@@ -44,8 +44,7 @@ bench: $(STAMP) ## print the benchmarks' figures (minutes; nothing else should r
 	$(CLEAN) $(BIN)/python -m pytest -m bench --capture=no --timeout=3600 $(ARGS)
 
 compose-test: $(STAMP) ## bring deploy/compose.yaml up on a container engine and chat through it (root, Debian)
-	deploy/bin/docker-engine up
-	$(CLEAN) $(BIN)/python -m pytest tests/compose --timeout=3000 $(ARGS)
+	$(CLEAN) tests/compose/run $(ARGS)
 
 lock: $(STAMP) ## resolve all lock files again; ARGS=--upgrade moves the pins
 	deploy/bin/lock $(ARGS)
