@@ -1,0 +1,73 @@
+"""The catalogue and the choices that it makes."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.catalog import DEFAULT_INT4_RECIPE, complete_recipe, load_catalog
+from shared.errors import InvalidRequest
+from shared.schemas.conversion import ConversionRequest, named_variants
+from shared.schemas.models import Recipe, VariantRequest
+
+
+def test_ids_aliases_and_sources_resolve() -> None:
+    catalog = load_catalog()
+    for entry in catalog.entries:
+        assert catalog.find(entry.id) is entry
+        assert all(catalog.find(alias) is entry for alias in entry.aliases)
+        found = catalog.find(entry.source_model)
+        assert found is not None
+        assert found.source_model == entry.source_model
+    assert catalog.find("nobody/nothing") is None
+
+
+def test_an_extra_file_adds_models(tmp_path: Path) -> None:
+    extra = tmp_path / "more.toml"
+    extra.write_text('[[models]]\nid="mine"\nlanguages=["en"]\nsource_model="me/mine"\nfamily="llama"\n')
+    found = load_catalog(extra).find("mine")
+    assert found is not None
+    assert found.int4 == DEFAULT_INT4_RECIPE
+    extra.write_text('[[models]]\nid="mine"\nlanguage=["en"]\n')
+    with pytest.raises(InvalidRequest, match="language"):
+        load_catalog(extra)
+
+
+@pytest.mark.parametrize(
+    ("variant", "source", "expected"),
+    [
+        ({"name": "fp16", "weight_format": "fp16"}, "mistral-7b", Recipe()),
+        ({"name": "int8", "weight_format": "int8"}, "mistral-7b", Recipe(sym=False)),
+        ({"name": "int4", "weight_format": "int4"}, "mistral-7b", Recipe(sym=True, group_size=64, ratio=0.6)),
+        ({"name": "int4", "weight_format": "int4"}, "unknown/one", DEFAULT_INT4_RECIPE),
+        (
+            {"name": "x", "weight_format": "int4", "recipe": {"group_size": -1}},
+            "unknown/one",
+            Recipe(sym=False, group_size=-1, ratio=0.8),
+        ),
+    ],
+)
+def test_recipes_are_completed(variant: dict[str, object], source: str, expected: Recipe) -> None:
+    asked = VariantRequest.model_validate(variant)
+    assert complete_recipe(asked, load_catalog().find(source)).recipe == expected
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        ["int5"],
+        [],
+        ["int4", "int4"],
+        [{"name": "x", "weight_format": "int4", "recipe": {"grp_size": 64}}],
+        [{"name": "x", "weight_format": "int4", "recipe": {"group_size": 0}}],
+        [{"name": "x", "weight_format": "int8", "recipe": {"ratio": 0.5}}],
+        [{"name": "Bad Name", "weight_format": "int4"}],
+    ],
+)
+def test_bad_variants_are_refused(variants: list[object]) -> None:
+    with pytest.raises(ValueError, match="variants"):
+        ConversionRequest.model_validate({"source_model": "a/b", "variants": variants})
+
+
+def test_a_bare_format_is_a_variant_of_its_name() -> None:
+    request = ConversionRequest.model_validate({"source_model": "a/b", "variants": ["int8"]})
+    assert named_variants(request.variants) == (VariantRequest(name="int8", weight_format="int8"),)

@@ -1,0 +1,32 @@
+"""Settings: a misspelt one is refused, every one is documented."""
+
+import pytest
+
+from shared.errors import InvalidRequest
+from shared.settings import SERVICES, CommonSettings, GatewaySettings, known_names, refuse_unknown_names
+
+
+def test_a_name_that_no_service_knows_is_refused() -> None:
+    refuse_unknown_names({"OVCHAT_PORT": "1", "PATH": "/bin"})
+    with pytest.raises(InvalidRequest, match=r"OVCHAT_PROT.*OVCHAT_PORT"):
+        refuse_unknown_names({"OVCHAT_PROT": "1"})
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_setting_is_described_where_it_is_first_defined(service: type[CommonSettings]) -> None:
+    described = {name for one in SERVICES for name, field in one.model_fields.items() if field.description is not None}
+    assert set(service.model_fields) <= described
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVCHAT_PORT", "1234")
+    monkeypatch.setenv("OVCHAT_REDIS_URL", "redis://elsewhere/3")
+    settings = GatewaySettings()
+    assert settings.port == 1234
+    assert settings.transport_url == "redis://elsewhere/3"
+    assert "OVCHAT_PORT" in known_names()
+
+
+def test_a_secret_is_not_shown() -> None:
+    settings = GatewaySettings.model_validate({"admin_key": "very-secret"})
+    assert "very-secret" not in repr(settings)
