@@ -67,4 +67,7 @@ def key_of(settings: ClientSettings) -> str:
         return path.read_text("utf-8").strip()
     except OSError as error:
         reason = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise InvalidApiKey(f"no API key: OVCHAT_API_KEY is not set and {path} {reason}") from error
+        raise InvalidApiKey(
+            f"no API key: OVCHAT_API_KEY is not set and {path} {reason} "
+            "(a gateway makes it in its OVCHAT_DATA_DIR at its first start)"
+        ) from error

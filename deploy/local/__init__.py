@@ -1,0 +1,1 @@
+"""The launcher of one machine behind ``ovchat up``, and ``ovchat doctor``."""

@@ -1,0 +1,78 @@
+"""``ovchat conversions``: see the jobs, follow one, cancel one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.client.exits import told_failures
+
+if TYPE_CHECKING:
+    from shared.schemas.conversion import ConversionJob
+
+app = typer.Typer(help="List conversions, follow one, cancel one.", invoke_without_command=True)
+
+ConversionId = Annotated[str, typer.Argument(help="As `ovchat convert` printed it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def list_conversions(context: typer.Context, json_: Json = False) -> None:
+    """List the conversions that are remembered."""
+    if context.invoked_subcommand is None:
+        with told_failures():
+            asyncio.run(_list(json_=json_))
+
+
+@app.command("follow")
+def follow(conversion_id: ConversionId, json_: Json = False) -> None:
+    """Show a conversion's progress until it ends; Ctrl-C leaves it running."""
+    from gateway.client.commands.convert import follow_to_the_end
+
+    with told_failures():
+        raise typer.Exit(asyncio.run(follow_to_the_end(conversion_id, json_=json_)))
+
+
+@app.command("cancel")
+def cancel(conversion_id: ConversionId, json_: Json = False) -> None:
+    """End a conversion; what it had not published is thrown away."""
+    with told_failures():
+        asyncio.run(_cancel(conversion_id, json_=json_))
+
+
+async def _list(*, json_: bool) -> None:
+    from gateway.client.session import http_client
+    from gateway.client.table import print_json_list, print_table
+
+    async with http_client() as client:
+        jobs = await client.conversions()
+    if json_:
+        print_json_list(jobs)
+        return
+    rows = [
+        (
+            job.conversion_id,
+            job.plan.model,
+            ", ".join(variant.name for variant in job.plan.variants),
+            job.state,
+            _remark(job),
+        )
+        for job in jobs
+    ]
+    print_table(("conversion", "model", "variants", "state", ""), rows, empty="no conversions yet")
+
+
+def _remark(job: ConversionJob) -> str:
+    if job.state == "running":
+        return f"{job.stage or ''} {job.progress:.0%}".strip()
+    return job.error.message if job.error else ""
+
+
+async def _cancel(conversion_id: str, *, json_: bool) -> None:
+    from gateway.client.session import http_client
+
+    async with http_client() as client:
+        job = await client.cancel_conversion(conversion_id)
+    print(job.model_dump_json() if json_ else f"conversion {conversion_id}: cancellation asked, state {job.state}")

@@ -1,0 +1,133 @@
+"""``ovchat convert``: ask for a conversion and, where wanted, watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.client.exits import FAILURE, INTERRUPTED, told_failures
+
+if TYPE_CHECKING:
+    from shared.schemas.conversion import ConversionRequest
+
+
+def convert(
+    model: Annotated[str, typer.Argument(help="Hub id, catalogue name, or checkpoint folder on the converter's host.")],
+    variants: Annotated[
+        str, typer.Option(help="Comma-separated: fp16, int8, int4, or NAME=int4 for a name of your own.")
+    ] = "int4",
+    name: Annotated[str | None, typer.Option(help="Public name; the last part of MODEL where not given.")] = None,
+    sym: Annotated[
+        bool | None, typer.Option("--sym/--asym", help="Symmetric or asymmetric weights (int4 and int8).")
+    ] = None,
+    group_size: Annotated[
+        int | None, typer.Option(help="Channels per scale of int4; -1 is one scale per channel.")
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the layers in 4 bits, the rest in 8 (int4).")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the source.")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let the source's own Python code run in the converter.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job ends.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
+) -> None:
+    """Convert a Hugging Face model to OpenVINO, or join the same conversion that runs already.
+
+    Without --follow the command returns as soon as the job is accepted. Ctrl-C while following leaves the job running.
+    """
+    with told_failures():
+        request = _request(model, variants, name, (sym, group_size, ratio), revision, trust_remote_code)
+        raise typer.Exit(asyncio.run(_convert(request, follow=follow, json_=json_)))
+
+
+def _request(
+    model: str,
+    variants: str,
+    name: str | None,
+    recipe: tuple[bool | None, int | None, float | None],
+    revision: str | None,
+    trust_remote_code: bool,
+) -> ConversionRequest:
+    from shared.schemas.conversion import ConversionRequest
+
+    asked = [_variant(text.strip(), *recipe) for text in variants.split(",") if text.strip()]
+    return ConversionRequest.model_validate(
+        {
+            "source_model": model,
+            "name": name,
+            "variants": asked,
+            "revision": revision,
+            "trust_remote_code": trust_remote_code,
+        }
+    )
+
+
+def _variant(text: str, sym: bool | None, group_size: int | None, ratio: float | None) -> object:
+    own_name, _, named_format = text.rpartition("=")
+    recipe: dict[str, object] = {}
+    if named_format in ("int4", "int8") and sym is not None:
+        recipe["sym"] = sym
+    if named_format == "int4":
+        recipe |= {"group_size": group_size, "ratio": ratio}
+    recipe = {field: value for field, value in recipe.items() if value is not None}
+    if not own_name and not recipe:
+        return named_format
+    return {"name": own_name or named_format, "weight_format": named_format, "recipe": recipe}
+
+
+async def _convert(request: ConversionRequest, *, follow: bool, json_: bool) -> int:
+    from gateway.client.session import http_client
+
+    async with http_client() as client:
+        job = await client.submit_conversion(request)
+        conversion_id = job.conversion_id
+        if not follow:
+            if json_:
+                print(job.model_dump_json())
+            else:
+                print(f"{'joined' if job.joined else 'accepted'}: conversion {conversion_id}")
+                print(f"watch it with `ovchat conversions follow {conversion_id}`")
+            return 0
+        return await follow_to_the_end(conversion_id, json_=json_)
+
+
+async def follow_to_the_end(conversion_id: str, *, json_: bool) -> int:
+    """Show a job until it ends; return the exit code of the command."""
+    from rich.console import Console
+
+    from gateway.client.conversion_progress import result_lines, show_progress
+    from gateway.client.session import http_client
+
+    console = Console(stderr=True) if json_ else Console()
+    async with http_client() as client:
+        try:
+            job = await client.conversion(conversion_id)
+            await show_progress(client.conversion_events(conversion_id), job.plan.model, console)
+            job = await client.conversion(conversion_id)
+        except asyncio.CancelledError:
+            print(
+                f"\nconversion {conversion_id} goes on; `ovchat conversions follow {conversion_id}` shows it, "
+                f"`ovchat conversions cancel {conversion_id}` ends it",
+                file=sys.stderr,
+            )
+            # Ctrl-C arrives as a cancellation, which the runner turns into KeyboardInterrupt unless it is handled here.
+            return INTERRUPTED
+    if json_:
+        print(job.model_dump_json())
+    elif job.state == "succeeded":
+        print("\n".join(result_lines(job)))
+    if job.state != "succeeded":
+        print(
+            f"ovchat: the conversion {_how_it_ended(job.state, job.error.message if job.error else None)}",
+            file=sys.stderr,
+        )
+    return 0 if job.state == "succeeded" else FAILURE
+
+
+def _how_it_ended(state: str, message: str | None) -> str:
+    return f"{state}: {message}" if message else f"was {state}" if state == "cancelled" else state

@@ -1,0 +1,66 @@
+"""``ovchat models``: what can be chatted with."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from gateway.client.exits import told_failures
+
+
+def models(
+    catalog: Annotated[bool, typer.Option("--catalog", help="List what can be converted by name instead.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the published models: variants, sizes and compression rates against fp16."""
+    with told_failures():
+        asyncio.run(_catalog(json_=json_) if catalog else _models(json_=json_))
+
+
+async def _models(*, json_: bool) -> None:
+    from gateway.client.figures import megabytes, rate
+    from gateway.client.session import http_client
+    from gateway.client.table import print_json_list, print_table
+
+    async with http_client() as client:
+        found = await client.models()
+    if json_:
+        print_json_list(found)
+        return
+    rows = [
+        (
+            variant.key,
+            "default" if variant.variant == model.default_variant else "",
+            megabytes(variant.weights_bytes),
+            rate(variant.compression_rate),
+            f"{variant.context_length:,}",
+            variant.source_model,
+        )
+        for model in found
+        for variant in model.variants
+    ]
+    headings = ("model", "", "weights", "rate", "context", "source")
+    print_table(headings, rows, empty="no models yet; `ovchat convert MODEL --follow` makes one")
+
+
+async def _catalog(*, json_: bool) -> None:
+    from gateway.client.session import http_client
+    from gateway.client.table import print_json_list, print_table
+
+    async with http_client() as client:
+        entries = await client.catalog()
+    if json_:
+        print_json_list(entries)
+        return
+    rows = [
+        (
+            entry.id,
+            ", ".join(entry.languages),
+            entry.source_model,
+            " ".join(("gated",) * entry.gated + ("remote-code",) * entry.trust_remote_code),
+        )
+        for entry in entries
+    ]
+    print_table(("name", "languages", "source", ""), rows, empty="the catalogue is empty")

@@ -1,0 +1,42 @@
+"""``ovchat workers``: who answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from gateway.client.exits import told_failures
+
+
+def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the inference workers with their devices and loaded models."""
+    with told_failures():
+        asyncio.run(_workers(json_=json_))
+
+
+async def _workers(*, json_: bool) -> None:
+    from gateway.client.session import http_client
+    from gateway.client.table import print_json_list, print_table
+
+    async with http_client() as client:
+        found = await client.workers()
+    if json_:
+        print_json_list(found)
+        return
+    rows = [
+        (
+            worker.worker_id,
+            f"{worker.device} ({worker.device_name})" if worker.device_name else worker.device,
+            worker.engine,
+            worker.state,
+            ", ".join(
+                f"{replica.key} {replica.state} {replica.running}/{replica.slots}" for replica in worker.replicas
+            ),
+            f"{worker.generated_tokens:,}",
+        )
+        for worker in found
+    ]
+    headings = ("worker", "device", "engine", "state", "replicas (running/slots)", "tokens")
+    print_table(headings, rows, empty="no inference worker is registered")

@@ -1,0 +1,71 @@
+"""A conversion on the terminal: a bar for the job and one for each stage of each variant."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from gateway.client.figures import megabytes, rate, seconds
+from shared.schemas.conversion import ConversionEvent, ConversionJob
+
+
+async def show_progress(events: AsyncIterator[ConversionEvent], model: str, console: Console) -> ConversionEvent | None:
+    """Draw the events as they come and return the last; a console that is no terminal gets a line per stage."""
+    last: ConversionEvent | None = None
+    if not console.is_terminal:
+        return await _lines(events, console.print)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        whole = progress.add_task(model, total=1.0)
+        bars: dict[tuple[str, str], TaskID] = {}
+        async for last in events:
+            progress.update(whole, completed=last.progress, description=_whole_line(model, last))
+            if last.stage is None:
+                continue
+            key = (last.stage, last.variant or "")
+            if key not in bars:
+                for (stage, variant), bar in bars.items():
+                    # Variants are worked on side by side; stages of one variant follow each other.
+                    if stage != last.stage or variant == "":
+                        progress.update(bar, total=1.0, completed=1.0)
+                bars[key] = progress.add_task(_stage_line(last), total=None)
+            if last.stage_progress is not None:
+                progress.update(bars[key], total=1.0, completed=last.stage_progress)
+        if last is not None and last.state == "succeeded":
+            for bar in (whole, *bars.values()):
+                progress.update(bar, total=1.0, completed=1.0)
+    return last
+
+
+async def _lines(events: AsyncIterator[ConversionEvent], say: Callable[[str], None]) -> ConversionEvent | None:
+    last: ConversionEvent | None = None
+    shown: object = None
+    async for last in events:
+        if shown != (now := (last.state, last.stage, last.variant)):
+            shown = now
+            say(f"{last.progress:4.0%} {last.state}{_stage_line(last)}")
+    return last
+
+
+def _whole_line(model: str, event: ConversionEvent) -> str:
+    return f"{model} ({event.state})" if event.state != "running" else model
+
+
+def _stage_line(event: ConversionEvent) -> str:
+    return f"  {event.stage or ''} {event.variant or ''}".rstrip()
+
+
+def result_lines(job: ConversionJob) -> list[str]:
+    """Tell each variant's size, compression rate and time."""
+    return [
+        f"{job.plan.model}:{result.name}  {megabytes(result.weights_bytes)}, {rate(result.compression_rate)} of fp16"
+        + (", was there already" if result.already_published else f", {seconds(result.seconds)}")
+        for result in job.results
+    ]

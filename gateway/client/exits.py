@@ -1,0 +1,38 @@
+"""How a command ends: an expected failure becomes one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+FAILURE = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+@contextmanager
+def told_failures() -> Iterator[None]:
+    """Print a :class:`PlatformError` and exit with 1; exit with 130 on Ctrl-C, quietly where the reader has gone."""
+    from pydantic import ValidationError
+
+    from shared.errors import PlatformError
+
+    try:
+        yield
+    except PlatformError as error:
+        fail(error.message)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        fail(f"{'.'.join(str(part) for part in first['loc']) or 'value'}: {first['msg']}", code=USAGE)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def fail(message: str, *, code: int = FAILURE) -> None:
+    """Say what went wrong on standard error and end the command."""
+    print(f"ovchat: {message}", file=sys.stderr)
+    raise typer.Exit(code)

@@ -1,0 +1,21 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+
+def megabytes(size_bytes: int) -> str:
+    """``86 MB``, with decimal megabytes as in the models' own descriptions."""
+    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.0f} kB"
+
+
+def rate(compression_rate: float | None) -> str:
+    """``3.13x``, or a dash where it is not known."""
+    return "–" if compression_rate is None else f"{compression_rate:.2f}x"
+
+
+def seconds(duration_seconds: float | None) -> str:
+    """``42 s`` or ``3 min 5 s``."""
+    if duration_seconds is None:
+        return "–"
+    minutes, rest = divmod(round(duration_seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

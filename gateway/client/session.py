@@ -1,0 +1,25 @@
+"""What a command needs to talk to its gateway, from the settings of the environment."""
+
+from __future__ import annotations
+
+from gateway.client.address import address_of, key_of
+from gateway.client.connection import Connection
+from gateway.client.http_client import HttpClient
+from shared.settings import ClientSettings, refuse_unknown_names
+
+
+def _settings() -> ClientSettings:
+    refuse_unknown_names()
+    return ClientSettings()
+
+
+def http_client() -> HttpClient:
+    """Return a client of the gateway that the settings name; nothing connects yet."""
+    settings = _settings()
+    return HttpClient(address_of(settings).url, key_of(settings))
+
+
+def connection() -> Connection:
+    """Return a chat socket to the gateway that the settings name; it connects on entering."""
+    settings = _settings()
+    return Connection(address_of(settings).url, key_of(settings))
