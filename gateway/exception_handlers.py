@@ -78,12 +78,21 @@ def error_response(error: PlatformError) -> JSONResponse:
 
 
 def validation_error(error: ValidationError | RequestValidationError) -> InvalidRequest:
-    """Return the first complaint about a payload, named by its field."""
-    complaint = error.errors()[0]
-    location = [str(part) for part in complaint["loc"] if part not in ("body", "query", "path")]
-    field = ".".join(location)
+    """Return the most specific complaint about a payload, named by its field.
+
+    Where a field may have one of several forms, each form complains; the deepest complaint is about the form meant.
+    """
+    complaint = max(error.errors(), key=lambda one: len(one["loc"]))
+    field = ".".join(str(part) for part in complaint["loc"] if not _is_form_name(part))
     message = str(complaint["msg"]).removeprefix("Value error, ")
     return InvalidRequest(f"{field}: {message}" if field else message, param=field or None)
+
+
+def _is_form_name(part: int | str) -> bool:
+    """Tell a field's name from where it was looked for, a union's member, or a frame's type."""
+    if isinstance(part, int):
+        return False
+    return part in ("body", "query", "path") or part[:1].isupper() or "[" in part or "." in part
 
 
 def redis_error() -> RedisUnavailable:

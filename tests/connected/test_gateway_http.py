@@ -1,0 +1,213 @@
+"""The gateway's HTTP side: who may ask, what is answered, and how a refusal reads."""
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from shared import keys
+from tests.helpers.redis_server import RedisServer, free_port
+from tests.helpers.services import ADMIN_KEY, Gateway, Service, wait_until
+from tests.helpers.variants import publish_sample_variant
+
+pytestmark = pytest.mark.connected
+OPEN = {"/livez", "/readyz"}
+
+
+@pytest.fixture(scope="module")
+def gateway(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    with redis.Redis.from_url(session_redis.url) as client:
+        client.flushall()
+    publish_sample_variant(folder / "models", session_redis.url, model="sample")
+    gateway = Gateway(
+        {"OVCHAT_REDIS_URL": session_redis.url, "OVCHAT_DATA_DIR": str(folder)}, folder / "gateway.log"
+    ).start_ready()
+    yield gateway
+    assert gateway.stop() in (0, -15)
+
+
+def assert_error(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    error: dict[str, Any] = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == code
+    return error
+
+
+def test_every_route_needs_the_key_but_the_probes(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    assert len(paths) >= 10
+    with gateway.client(key=None) as anonymous, gateway.client(key="wrong-key") as wrong:
+        for path, methods in [*paths.items(), ("/docs", {"get": {}}), ("/openapi.json", {"get": {}})]:
+            for method in methods:
+                url = re.sub(r"\{\w+\}", "x", path)
+                if path in OPEN:
+                    assert anonymous.request(method, url).status_code == 200
+                    continue
+                for client in (anonymous, wrong):
+                    response = client.request(method, url)
+                    assert_error(response, 401, "invalid_api_key")
+                    assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_socket_needs_the_key(gateway: Gateway) -> None:
+    with gateway.client(key=None) as client:
+        response = client.get(
+            "/api/v1/ws",
+            headers={
+                "Connection": "Upgrade",
+                "Upgrade": "websocket",
+                "Sec-WebSocket-Version": "13",
+                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            },
+        )
+    assert_error(response, 401, "invalid_api_key")
+
+
+def test_the_page_is_open_and_strict(gateway: Gateway) -> None:
+    with gateway.client(key=None) as client:
+        page = client.get("/")
+        assert page.status_code == 200
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert not re.search(r"https?://", page.text), "the page loads nothing from elsewhere"
+        for link in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
+            assert client.get(link).status_code == 200
+
+
+def test_what_is_not_there_has_the_one_error_body(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        assert_error(client.get("/api/v1/nothing"), 404, "not_found")
+        assert_error(client.put("/api/v1/models"), 405, "method_not_allowed")
+        assert_error(client.get("/api/v1/conversions/conv_x"), 404, "conversion_not_found")
+        assert_error(client.get("/api/v1/conversions/conv_x/events"), 404, "conversion_not_found")
+        assert_error(client.delete("/api/v1/conversions/conv_x"), 404, "conversion_not_found")
+        assert_error(client.delete("/api/v1/models/sample/fp16"), 404, "variant_not_published")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"source_model": "a/b"}, "variants"),
+        ({"source_model": "a/b", "variants": ["int3"]}, "variants"),
+        ({"source_model": "a/b", "variants": ["int4"], "varants": 1}, "varants"),
+        ({"source_model": "a/b", "variants": [{"name": "x", "weight_format": "int4", "recipe": {"grp": 1}}]}, "grp"),
+        ({"source_model": "a/b", "variants": ["int4"], "name": "Not A Name"}, "name"),
+        ({"source_model": "a/Über", "variants": ["int4"]}, "name"),
+    ],
+)
+def test_a_bad_conversion_request_names_its_field(gateway: Gateway, body: dict[str, object], param: str) -> None:
+    with gateway.client() as client:
+        error = assert_error(client.post("/api/v1/conversions", json=body), 400, "invalid_request")
+        assert param in (error["param"] or "")
+        assert client.get("/api/v1/conversions").json()["data"] == []
+        assert_error(client.post("/api/v1/conversions", content=b"{no json"), 400, "invalid_request")
+
+
+def test_conversion_jobs_join_and_names_belong_to_a_source(gateway: Gateway, session_redis: RedisServer) -> None:
+    with gateway.client() as client, redis.Redis.from_url(session_redis.url) as database:
+        request = {"source_model": "org/Some-Model", "variants": ["int8", "int4"]}
+        first = client.post("/api/v1/conversions", json=request)
+        assert first.status_code == 202
+        job = first.json()
+        assert job["plan"]["model"] == "some-model"
+        assert [v["recipe"] for v in job["plan"]["variants"]] == [
+            {"sym": False, "group_size": None, "ratio": None},
+            {"sym": False, "group_size": 128, "ratio": 0.8},
+        ]
+        again = client.post("/api/v1/conversions", json=request).json()
+        assert again["joined"] is True
+        assert again["conversion_id"] == job["conversion_id"]
+        other = {"source_model": "other/Some-Model", "variants": ["int8"]}
+        assert_error(client.post("/api/v1/conversions", json=other), 409, "name_taken")
+        assert database.llen(keys.CELERY_PREFIX + keys.CONVERSION_QUEUE) == 1
+        cancelled = client.delete(f"/api/v1/conversions/{job['conversion_id']}")
+        assert cancelled.json()["state"] == "cancelled"
+        events = client.get(f"/api/v1/conversions/{job['conversion_id']}/events").text
+        assert events.count("event: conversion") == 2
+        assert '"state":"cancelled"' in events
+        third = client.post("/api/v1/conversions", json=request).json()
+        assert third["conversion_id"] != job["conversion_id"]
+        client.delete(f"/api/v1/conversions/{third['conversion_id']}")
+
+
+def test_a_published_variant_is_not_made_again(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        same = {
+            "source_model": "tests/sample",
+            "variants": [{"name": "int4", "weight_format": "fp16"}],
+        }
+        error = assert_error(client.post("/api/v1/conversions", json=same), 409, "variant_exists")
+        assert "weight format" in error["message"]
+
+
+def test_models_catalog_and_metrics(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        (model,) = client.get("/api/v1/models").json()["data"]
+        assert (model["model"], model["default_variant"]) == ("sample", "int4")
+        assert len(client.get("/api/v1/catalog").json()["data"]) >= 30
+        assert client.get("/api/v1/workers").json() == {"data": []}
+        assert "vllm:num_requests_waiting" in client.get("/metrics").text
+
+
+def test_a_misspelt_setting_ends_the_start(tmp_path: Path) -> None:
+    service = Service("gateway", {"OVCHAT_PROT": "1"}, tmp_path / "log").start()
+    assert service.process is not None
+    assert service.process.wait(20) == 2
+    assert "OVCHAT_PORT" in service.output
+
+
+def test_a_port_in_use_is_a_clear_message(gateway: Gateway, session_redis: RedisServer, tmp_path: Path) -> None:
+    second = Gateway({"OVCHAT_REDIS_URL": session_redis.url}, tmp_path / "log", port=gateway.port).start()
+    assert second.process is not None
+    assert second.process.wait(20) == 2
+    assert "OVCHAT_PORT" in second.output
+    assert ADMIN_KEY not in second.output
+
+
+def test_the_admin_key_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:
+    """The accident: two gateways start on one folder, each makes a key, and one of them is refused."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gateway.admin_key import admin_key_path, load_admin_key
+    from shared.settings import GatewaySettings
+
+    settings = GatewaySettings(data_dir=tmp_path / "data")
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: load_admin_key(settings), range(16)))
+    assert len(made) == 1
+    assert stat.S_IMODE(admin_key_path(settings).stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["admin.key"]
+
+
+def test_redis_away_at_start_is_waited_for(tmp_path: Path) -> None:
+    """A gateway that starts before its Redis says so, answers, and becomes ready once Redis is there."""
+    server = RedisServer(tmp_path / "redis", port=free_port())
+    gateway = Gateway({"OVCHAT_REDIS_URL": server.url, "OVCHAT_DATA_DIR": str(tmp_path)}, tmp_path / "log").start()
+    try:
+        wait_until(lambda: "gateway_listening" in gateway.output)
+        with gateway.client() as client:
+            wait_until(lambda: _answers(client), what="livez")
+            assert_error(client.get("/readyz"), 503, "redis_unavailable")
+            refused = client.get("/api/v1/models")
+            assert_error(refused, 503, "redis_unavailable")
+            assert int(refused.headers["retry-after"]) >= 1
+            server.start()
+            wait_until(gateway.is_ready)
+            assert client.get("/api/v1/models").json() == {"data": []}
+    finally:
+        gateway.stop()
+        server.stop()
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False
