@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import uuid
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Self
 
@@ -75,7 +76,7 @@ class Connection:
         self._waiting: dict[str, Generation] = {}  # by request_id, not accepted yet
         self._open: dict[str, Generation] = {}  # by generation_id
         self._resuming: list[Generation] = []  # resumed, nothing heard yet; oldest first
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._socket, self.user = await open_socket(self._address, self._key)
@@ -85,10 +86,10 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+        tasks = [*self._tasks, *([self._reader] if self._reader is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._socket is not None:
             await self._socket.close()
         self._fail_all(Unavailable("the connection was closed by this client"))
@@ -254,10 +255,7 @@ class Connection:
         if generation.ended:
             del self._open[frame.generation_id]
         elif generation.cancel_wanted and was_nameless:
-            task = asyncio.create_task(self._cancel(generation))
-            # The loop holds tasks weakly.
-            self._cancelling.add(task)
-            task.add_done_callback(self._cancelling.discard)
+            self._later(self._cancel(generation))
 
     def _refuse(self, frame: ErrorFrame) -> None:
         error = error_from_body(frame.error)
@@ -268,6 +266,20 @@ class Connection:
             refused = self._resuming.pop(0)
             self._open.pop(refused.generation_id or "", None)
             refused.fail(error)
+        elif error.retryable and self._resuming:
+            # Such as Redis being away for a moment: the generation itself goes on.
+            self._later(self._resume_after_a_pause(self._resuming.pop(0)))
+
+    async def _resume_after_a_pause(self, generation: Generation) -> None:
+        await asyncio.sleep(_LONGEST_PAUSE_SECONDS / 2)
+        if not generation.ended and generation not in self._resuming:
+            await self._resume(generation)
+
+    def _later(self, coroutine: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        # The loop holds tasks weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _fail_all(self, error: PlatformError) -> None:
         self._failure = error
