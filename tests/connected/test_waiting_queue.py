@@ -12,6 +12,7 @@ from shared.redis_client import AsyncRedis, redis_now_ms
 from shared.registry import Registry
 from shared.schemas.generation import ChatTurn, GenerationDelta, GenerationParams, GenerationRequest
 from shared.schemas.workers import WORKER_COMMAND, CancelGeneration, Generate, WorkerCommand, WorkerInfo
+from shared.streams import read_stream
 from shared.waiting_queue import MAX_ATTEMPTS, WaitingQueue
 
 pytestmark = pytest.mark.connected
@@ -45,7 +46,7 @@ def a_worker(worker_id: str) -> WorkerInfo:
 
 
 async def commands(transport: AsyncRedis, worker_id: str) -> list[WorkerCommand]:
-    entries = await transport.xrange(keys.worker_stream(worker_id))
+    entries = await read_stream(transport, keys.worker_stream(worker_id), "0", count=1000, block_ms=1)
     return [WORKER_COMMAND.validate_json(fields[b"c"]) for _, fields in entries]
 
 
@@ -171,7 +172,7 @@ async def test_watching_misses_nothing(transport: AsyncRedis, queue: WaitingQueu
     await writing
     live = [
         orjson.loads(frame)["seq"]
-        for _, fields in await transport.xrange(keys.inbox("gw1"))
+        for _, fields in await read_stream(transport, keys.inbox("gw1"), "0", count=1000, block_ms=1)
         for frame in fields.values()
     ]
     assert seen + live == list(range(1, 101))

@@ -55,7 +55,7 @@ class RedisServer:
                 stdout=log,
                 stderr=log,
             )
-        client = redis.Redis(port=self.port, retry=None, socket_timeout=5)
+        client = redis.Redis(port=self.port, socket_timeout=5)
         with client:
             for _ in range(500):
                 with contextlib.suppress(redis.exceptions.ConnectionError):

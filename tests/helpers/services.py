@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -37,7 +38,7 @@ class Service:
         self._arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "Service":
+    def start(self) -> Self:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module, *self._arguments],
@@ -106,7 +107,7 @@ class Gateway(Service):
         except httpx.TransportError:
             return False
 
-    def start_ready(self) -> "Gateway":
+    def start_ready(self) -> Self:
         self.start()
         wait_until(self.is_ready, what="gateway ready")
         return self
