@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from deploy.local.demo_conversion import convert_demo_model
 from deploy.local.instance_lock import InstanceLock
 from deploy.local.log_files import rotate
@@ -20,8 +22,16 @@ from deploy.local.terminal import Step, say, warn
 from gateway.client.address import GatewayAddress, address_of, key_of
 from gateway.client.http_client import HttpClient
 from shared.catalog import DEMO_MODEL
-from shared.errors import RedisUnavailable
-from shared.settings import ClientSettings, GatewaySettings, LauncherSettings, refuse_unknown_names
+from shared.errors import InvalidRequest, RedisUnavailable
+from shared.settings import (
+    PREFIX,
+    ClientSettings,
+    ConverterSettings,
+    GatewaySettings,
+    InferenceSettings,
+    LauncherSettings,
+    refuse_unknown_names,
+)
 
 _REDIS_LIMIT_SECONDS = 30.0
 _POLL_SECONDS = 0.1
@@ -52,7 +62,7 @@ def launch() -> int:
         PlatformError: something is missing or taken; nothing was started, or all of it is stopped again.
     """
     refuse_unknown_names()
-    gateway, launcher = GatewaySettings(), LauncherSettings()
+    gateway, launcher = _settings()
     plan = Plan(
         # The services get it absolute, whatever folder they look at it from.
         data_dir=launcher.data_dir.absolute(),
@@ -66,6 +76,17 @@ def launch() -> int:
         if plan.redis_url is None:
             find_redis_server()
         return asyncio.run(_run(plan))
+
+
+def _settings() -> tuple[GatewaySettings, LauncherSettings]:
+    try:
+        # Read here only so that a bad value of theirs is said before anything starts.
+        ConverterSettings(), InferenceSettings()
+        return GatewaySettings(), LauncherSettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = f"{PREFIX}{first['loc'][0]}".upper()
+        raise InvalidRequest(f"{name}={first['input']}: {first['msg']}", param=name) from error
 
 
 async def _run(plan: Plan) -> int:

@@ -16,9 +16,9 @@ from shared.errors import Conflict, InvalidRequest, RedisUnavailable, StoreUnwri
 
 
 def test_a_second_launcher_on_the_same_data_is_refused_by_name(tmp_path: Path) -> None:
-    with InstanceLock(tmp_path / "data"):
-        with pytest.raises(Conflict, match=rf"process {os.getpid()}\) uses the data folder .*OVCHAT_DATA_DIR"):
-            InstanceLock(tmp_path / "data").__enter__()
+    refusal = rf"process {os.getpid()}\) uses the data folder .*OVCHAT_DATA_DIR"
+    with InstanceLock(tmp_path / "data"), pytest.raises(Conflict, match=refusal):
+        InstanceLock(tmp_path / "data").__enter__()
     with InstanceLock(tmp_path / "data"):
         pass
 

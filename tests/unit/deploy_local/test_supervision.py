@@ -117,13 +117,13 @@ asyncio.run(main())
 """
 
 
-async def test_children_die_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
+def test_children_die_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
     """The accident: `kill -9` of the launcher leaves a Redis behind that holds the data folder."""
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], cwd=Path(__file__).parents[3])
     try:
-        (child,) = await printed_ids(tmp_path / "child.log")
+        (child,) = asyncio.run(printed_ids(tmp_path / "child.log"))
         assert is_running(child)
     finally:
         launcher.kill()
         launcher.wait()
-    await until_gone(child)
+    asyncio.run(until_gone(child))
