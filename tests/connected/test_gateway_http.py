@@ -20,7 +20,7 @@ OPEN = {"/livez", "/readyz"}
 
 
 @pytest.fixture(scope="module")
-def gateway(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def lone_gateway(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
     with redis.Redis.from_url(session_redis.url) as client:
         client.flushall()
@@ -40,11 +40,11 @@ def assert_error(response: httpx.Response, status: int, code: str) -> dict[str, 
     return error
 
 
-def test_every_route_needs_the_key_but_the_probes(gateway: Gateway) -> None:
-    with gateway.client() as client:
+def test_every_route_needs_the_key_but_the_probes(lone_gateway: Gateway) -> None:
+    with lone_gateway.client() as client:
         paths = client.get("/openapi.json").json()["paths"]
     assert len(paths) >= 10
-    with gateway.client(key=None) as anonymous, gateway.client(key="wrong-key") as wrong:
+    with lone_gateway.client(key=None) as anonymous, lone_gateway.client(key="wrong-key") as wrong:
         for path, methods in [*paths.items(), ("/docs", {"get": {}}), ("/openapi.json", {"get": {}})]:
             for method in methods:
                 url = re.sub(r"\{\w+\}", "x", path)
@@ -57,8 +57,8 @@ def test_every_route_needs_the_key_but_the_probes(gateway: Gateway) -> None:
                     assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_socket_needs_the_key(gateway: Gateway) -> None:
-    with gateway.client(key=None) as client:
+def test_a_socket_needs_the_key(lone_gateway: Gateway) -> None:
+    with lone_gateway.client(key=None) as client:
         response = client.get(
             "/api/v1/ws",
             headers={
@@ -71,8 +71,8 @@ def test_a_socket_needs_the_key(gateway: Gateway) -> None:
     assert_error(response, 401, "invalid_api_key")
 
 
-def test_the_page_is_open_and_strict(gateway: Gateway) -> None:
-    with gateway.client(key=None) as client:
+def test_the_page_is_open_and_strict(lone_gateway: Gateway) -> None:
+    with lone_gateway.client(key=None) as client:
         page = client.get("/")
         assert page.status_code == 200
         assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -81,8 +81,8 @@ def test_the_page_is_open_and_strict(gateway: Gateway) -> None:
             assert client.get(link).status_code == 200
 
 
-def test_what_is_not_there_has_the_one_error_body(gateway: Gateway) -> None:
-    with gateway.client() as client:
+def test_what_is_not_there_has_the_one_error_body(lone_gateway: Gateway) -> None:
+    with lone_gateway.client() as client:
         assert_error(client.get("/api/v1/nothing"), 404, "not_found")
         assert_error(client.put("/api/v1/models"), 405, "method_not_allowed")
         assert_error(client.get("/api/v1/conversions/conv_x"), 404, "conversion_not_found")
@@ -102,16 +102,16 @@ def test_what_is_not_there_has_the_one_error_body(gateway: Gateway) -> None:
         ({"source_model": "a/Über", "variants": ["int4"]}, "name"),
     ],
 )
-def test_a_bad_conversion_request_names_its_field(gateway: Gateway, body: dict[str, object], param: str) -> None:
-    with gateway.client() as client:
+def test_a_bad_conversion_request_names_its_field(lone_gateway: Gateway, body: dict[str, object], param: str) -> None:
+    with lone_gateway.client() as client:
         error = assert_error(client.post("/api/v1/conversions", json=body), 400, "invalid_request")
         assert param in (error["param"] or "")
         assert client.get("/api/v1/conversions").json()["data"] == []
         assert_error(client.post("/api/v1/conversions", content=b"{no json"), 400, "invalid_request")
 
 
-def test_conversion_jobs_join_and_names_belong_to_a_source(gateway: Gateway, session_redis: RedisServer) -> None:
-    with gateway.client() as client, redis.Redis.from_url(session_redis.url) as database:
+def test_conversion_jobs_join_and_names_belong_to_a_source(lone_gateway: Gateway, session_redis: RedisServer) -> None:
+    with lone_gateway.client() as client, redis.Redis.from_url(session_redis.url) as database:
         request = {"source_model": "org/Some-Model", "variants": ["int8", "int4"]}
         first = client.post("/api/v1/conversions", json=request)
         assert first.status_code == 202
@@ -137,8 +137,8 @@ def test_conversion_jobs_join_and_names_belong_to_a_source(gateway: Gateway, ses
         client.delete(f"/api/v1/conversions/{third['conversion_id']}")
 
 
-def test_a_published_variant_is_not_made_again(gateway: Gateway) -> None:
-    with gateway.client() as client:
+def test_a_published_variant_is_not_made_again(lone_gateway: Gateway) -> None:
+    with lone_gateway.client() as client:
         same = {
             "source_model": "tests/sample",
             "variants": [{"name": "int4", "weight_format": "fp16"}],
@@ -147,8 +147,8 @@ def test_a_published_variant_is_not_made_again(gateway: Gateway) -> None:
         assert "weight format" in error["message"]
 
 
-def test_models_catalog_and_metrics(gateway: Gateway) -> None:
-    with gateway.client() as client:
+def test_models_catalog_and_metrics(lone_gateway: Gateway) -> None:
+    with lone_gateway.client() as client:
         (model,) = client.get("/api/v1/models").json()["data"]
         assert (model["model"], model["default_variant"]) == ("sample", "int4")
         assert len(client.get("/api/v1/catalog").json()["data"]) >= 30
@@ -163,8 +163,8 @@ def test_a_misspelt_setting_ends_the_start(tmp_path: Path) -> None:
     assert "OVCHAT_PORT" in service.output
 
 
-def test_a_port_in_use_is_a_clear_message(gateway: Gateway, session_redis: RedisServer, tmp_path: Path) -> None:
-    second = Gateway({"OVCHAT_REDIS_URL": session_redis.url}, tmp_path / "log", port=gateway.port).start()
+def test_a_port_in_use_is_a_clear_message(lone_gateway: Gateway, session_redis: RedisServer, tmp_path: Path) -> None:
+    second = Gateway({"OVCHAT_REDIS_URL": session_redis.url}, tmp_path / "log", port=lone_gateway.port).start()
     assert second.process is not None
     assert second.process.wait(20) == 2
     assert "OVCHAT_PORT" in second.output
