@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.client.exits import FAILURE, INTERRUPTED, told_failures
+from gateway.client.exits import FAILURE, INTERRUPTED, USAGE, fail, told_failures
 
 if TYPE_CHECKING:
     from shared.schemas.conversion import ConversionRequest
@@ -69,6 +69,8 @@ def _request(
 
 def _variant(text: str, sym: bool | None, group_size: int | None, ratio: float | None) -> object:
     own_name, _, named_format = text.rpartition("=")
+    if named_format not in ("fp16", "int8", "int4"):
+        fail(f"--variants: {named_format!r} is none of fp16, int8, int4", code=USAGE)
     recipe: dict[str, object] = {}
     if named_format in ("int4", "int8") and sym is not None:
         recipe["sym"] = sym
