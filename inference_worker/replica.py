@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 #: How long an engine with running sequences may wait for the next due token before commands are read again.
 _STEP_WAIT_SECONDS = 0.02
+_LIFE_SIGN_SECONDS = 1.0
 _RECEIVE_BYTES = 1 << 20
 
 
@@ -74,6 +75,7 @@ class StepLoop:
         self._engine = engine
         self._agent = agent
         self._active: set[str] = set()
+        self._last_sent = 0.0
 
     def run(self) -> None:
         """Returns when the agent says stop or is gone."""
@@ -110,9 +112,12 @@ class StepLoop:
     def _step(self) -> None:
         begin = time.perf_counter()
         events = self._engine.next_events(_STEP_WAIT_SECONDS)
-        if not events:
+        now = time.perf_counter()
+        if not events and now - self._last_sent < _LIFE_SIGN_SECONDS:
             return
-        step_ms = (time.perf_counter() - begin) * 1000
+        # A long prefill makes no tokens; without a sign of life the agent would take the engine for hung.
+        self._last_sent = now
+        step_ms = (now - begin) * 1000
         self._active.difference_update(event.sequence_id for event in events if event.finish is not None)
         self._agent.send(StepDone(round(step_ms, 2), tuple(events)))
 

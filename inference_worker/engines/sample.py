@@ -25,7 +25,7 @@ class SampleOptions:
     says instead of random tokens; a prompt that ends with the beginning of the replay is continued from there.
     `first_token_id` and `vocab_size` bound the ids. `kv_cache_tokens` ends sequences with `kv_cache_exhausted` when
     all of them together hold more (0: no bound). For chaos: `fail_start` raises in `start`, `crash_after_tokens` kills
-    the process and `hang_after_tokens` stops making tokens, both counted over all sequences, -1 for never.
+    the process and `hang_after_tokens` makes it hang in a step, both counted over all sequences, -1 for never.
     """
 
     tokens_per_second: float = 0.0
@@ -123,7 +123,9 @@ class SampleEngine(Engine):
     def next_events(self, timeout: float) -> list[TokenEvent]:
         self._admit(time.monotonic())
         due = min((item.due for item in self._sequences.values() if item.admitted), default=None)
-        if due is None or self._hangs():
+        while self._hangs():
+            time.sleep(1.0)
+        if due is None:
             time.sleep(timeout)
             return []
         now = time.monotonic()

@@ -68,14 +68,6 @@ def test_cache_memory_that_runs_out_is_an_error_and_no_stop() -> None:
     assert heard.finish is Finish.KV_CACHE_EXHAUSTED
 
 
-def test_it_hangs_when_told_to() -> None:
-    started = _started(hang_after_tokens=3)
-    started.engine.add("one", [5], greedy(30))
-    heard = started.pump(until=lambda heard: "one" in heard and len(heard["one"].token_ids) == 3)
-    assert heard["one"].finish is None
-    assert started.is_idle()
-
-
 def test_it_crashes_when_told_to() -> None:
     script = (
         "from pathlib import Path\n"

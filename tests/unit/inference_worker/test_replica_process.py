@@ -109,6 +109,28 @@ async def test_an_engine_that_aborts_is_noticed(start: StartReplica) -> None:
     assert await replica.wait() == -signal.SIGABRT
 
 
+async def test_a_hung_engine_goes_silent_and_can_be_killed(start: StartReplica) -> None:
+    replica, _ = await start(hang_after_tokens=3)
+    replica.add("one", [5], SamplingParams(100))
+    steps = replica.steps()
+    for _ in range(3):
+        await anext(steps)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(steps), 1.5)
+    await replica.kill()
+    assert replica.returncode == -signal.SIGKILL
+
+
+async def test_a_long_prefill_gives_signs_of_life(start: StartReplica) -> None:
+    """Accident: an engine that computes a long prompt is taken for hung and killed."""
+    replica, _ = await start(prefill_tokens_per_second=100)
+    replica.add("long", [5] * 250, SamplingParams(1))
+    async with asyncio.timeout(10):
+        steps = [step.events async for step in replica.steps() if not step.events or await replica.kill() is None]
+    assert len(steps) >= 2
+    assert steps[-1][0].finish is Finish.LENGTH
+
+
 async def test_a_failed_start_says_why() -> None:
     with pytest.raises(LoadFailed, match="told to fail"):
         await ReplicaProcess.start(spec(fail_start=True), name="demo:int8", timeout_seconds=20)

@@ -1,0 +1,45 @@
+"""`python -m inference_worker`: settings, logs, agent."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import uvloop
+from pydantic import ValidationError
+
+from inference_worker.agent import create_agent
+from shared.errors import PlatformError
+from shared.log import configure_logging, get_logger
+from shared.settings import InferenceSettings, refuse_unknown_names
+
+
+async def _serve(settings: InferenceSettings) -> None:
+    agent = await create_agent(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    await agent.run()
+    get_logger(__name__).info("worker_ended")
+
+
+def main() -> int:
+    """Run a worker until it is told to end; return the exit code."""
+    try:
+        refuse_unknown_names()
+        settings = InferenceSettings()
+        configure_logging("inference_worker", settings)
+        uvloop.run(_serve(settings))
+    except ValidationError as error:
+        problems = "; ".join(f"OVCHAT_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        sys.stderr.write(f"inference_worker: {problems}\n")
+        return 2
+    except PlatformError as error:
+        sys.stderr.write(f"inference_worker: {error.message}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

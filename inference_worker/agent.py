@@ -1,0 +1,243 @@
+"""The agent: wires the parts of a worker together, runs them, and takes them down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import time
+from collections.abc import AsyncIterator, Coroutine
+
+from inference_worker.command_reader import read_commands
+from inference_worker.devices import Devices, discover_devices
+from inference_worker.generation_runner import GenerationRunner
+from inference_worker.journal_writer import JournalWriter
+from inference_worker.loaded_replica import LoadedReplica
+from inference_worker.memory import free_memory_bytes
+from inference_worker.redis_patience import AWAY, until_answered
+from inference_worker.registration import Registration
+from inference_worker.replica_pool import PoolListener, ReplicaPool
+from inference_worker.replica_protocol import StepDone
+from inference_worker.slot_keeper import SlotKeeper
+from inference_worker.text.template_renderer import TemplateRenderer
+from shared import keys
+from shared.errors import PlatformError
+from shared.journal import Journal
+from shared.log import get_logger
+from shared.model_store import ModelStore
+from shared.redis_client import create_redis
+from shared.registry import Registry
+from shared.schemas.workers import (
+    CancelGeneration,
+    Drain,
+    Generate,
+    LoadVariant,
+    UnloadVariant,
+    WorkerCommand,
+    WorkerInfo,
+)
+from shared.settings import InferenceSettings
+from shared.waiting_queue import WaitingQueue
+
+_log = get_logger(__name__)
+
+#: How long gateways fail what waits for a variant that could not be loaded, before it is tried again.
+LOAD_FAILURE_SECONDS = 5
+_GOODBYE_SECONDS = 5.0
+
+
+class Agent(PoolListener):
+    """One worker on one device. `run` lives until `stop` is called; a second `stop` ends the grace time."""
+
+    def __init__(self, settings: InferenceSettings, devices: Devices) -> None:
+        self._settings = settings
+        self._versions = devices.versions
+        self._device_name = "sample" if settings.engine == "sample" else devices.full_name(settings.device)
+        self._started_ms = int(time.time() * 1000)
+        self._draining = False
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        url, name = settings.transport_url, "inference-worker"
+        self._redis = create_redis(name, url)
+        # What appends must not be repeated by the client itself: the writer knows what was carried out.
+        self._once_redis = create_redis(f"{name}-journal", url, blocking=True)
+        self._commands_redis = create_redis(f"{name}-commands", url, blocking=True)
+        self._registry = Registry(self._redis)
+        self._registration = Registration(self._registry, describe=self._describe, on_lost=self._on_lost)
+        self._renderer = TemplateRenderer()
+        self._pool = ReplicaPool(settings, ModelStore(settings.store_path), self)
+        self._writer = JournalWriter(Journal(self._once_redis), worker_id=self._worker_id, on_refused=self._on_refused)
+        self._slots = SlotKeeper(
+            WaitingQueue(self._once_redis),
+            self._registry,
+            worker_id=self._worker_id,
+            free_slots=self._free_slots,
+        )
+        self._runner = GenerationRunner(
+            pool=self._pool,
+            queue=WaitingQueue(self._redis),
+            journal=Journal(self._redis),
+            writer=self._writer,
+            slots=self._slots,
+            renderer=self._renderer,
+            device=settings.device,
+            worker_id=self._worker_id,
+        )
+        self._commands: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self._broken: list[BaseException] = []
+
+    def stop(self) -> None:
+        """Drain and end."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until stopped. Raises what broke a part of the agent, after everything was taken down."""
+        async with contextlib.AsyncExitStack() as stack:
+            for client in (self._redis, self._once_redis, self._commands_redis):
+                stack.push_async_callback(client.aclose)
+            stack.push_async_callback(self._renderer.stop)
+            stack.push_async_callback(self._pool.stop)
+            stack.push_async_callback(self._runner.stop)
+            await self._renderer.start()
+            await until_answered("register", self._registration.beat)
+            for variant in self._settings.preload_models.split(","):
+                if variant.strip():
+                    self._pool.load(variant.strip())
+            async with self._background():
+                await self._stop.wait()
+                await self._drain()
+
+    @contextlib.asynccontextmanager
+    async def _background(self) -> AsyncIterator[None]:
+        """The loops of the agent; one that breaks ends the agent with its error."""
+        self._commands = self._loop(self._obey())
+        for work in (self._registration.run(), self._writer.run(), self._slots.run(), self._pool.watch()):
+            self._loop(work)
+        try:
+            yield
+        finally:
+            for task in self._loops:
+                task.cancel()
+            await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._broken:
+            raise self._broken[0]
+
+    def _loop(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._loops.append(task)
+        task.add_done_callback(self._loop_ended)
+        return task
+
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken.append(error)
+            self._hurry.set()
+            self._stop.set()
+
+    async def _obey(self) -> None:
+        async for command in read_commands(self._commands_redis, self._worker_id()):
+            self._handle(command)
+
+    def _handle(self, command: WorkerCommand) -> None:
+        match command:
+            case Generate():
+                self._runner.generate(command)
+            case CancelGeneration():
+                self._runner.cancel(command.generation_id)
+            case LoadVariant():
+                if not self._draining:
+                    self._pool.load(command.variant)
+            case UnloadVariant():
+                self._pool.unload(command.variant)
+            case Drain():
+                self._close_doors()
+
+    def _close_doors(self) -> None:
+        if self._draining:
+            return
+        self._draining = True
+        _log.info("worker_draining", worker_id=self._worker_id())
+        self._registration.announce()
+        for replica in self._pool:
+            self._slots.publish(replica.variant)
+
+    async def _drain(self) -> None:
+        self._close_doors()
+        idle = asyncio.create_task(self._runner.until_idle())
+        hurry = asyncio.create_task(self._hurry.wait())
+        grace = self._settings.drain_grace_seconds
+        await asyncio.wait({idle, hurry}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        for task in (idle, hurry):
+            task.cancel()
+        self._runner.drop_all()
+        try:
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self._writer.flushed()
+                await self._registration.leave()
+        except AWAY:
+            # The gateways' reaper finds out by the missing heartbeat.
+            _log.warning("worker_left_without_goodbye", worker_id=self._worker_id())
+
+    def _worker_id(self) -> str:
+        return self._registration.worker_id
+
+    def _free_slots(self, variant: str) -> int | None:
+        return None if self._draining else self._pool.free_slots(variant)
+
+    def _describe(self, worker_id: str) -> WorkerInfo:
+        replicas = self._pool.infos()
+        return WorkerInfo(
+            worker_id=worker_id,
+            host_id=platform.node(),
+            device=self._settings.device,
+            device_name=self._device_name,
+            engine=self._settings.engine,
+            state="draining" if self._draining else "ready",
+            replicas=replicas,
+            max_replicas=self._settings.max_replicas,
+            free_memory_bytes=free_memory_bytes(),
+            versions=self._versions,
+            started_ms=self._started_ms,
+            generated_tokens=self._runner.generated_tokens,
+        )
+
+    async def _on_lost(self) -> None:
+        self._runner.drop_all()
+        old, self._commands = self._commands, self._loop(self._obey())
+        if old is not None:
+            old.cancel()
+        for replica in self._pool:
+            self._slots.publish(replica.variant)
+
+    def _on_refused(self, generation_ids: frozenset[str]) -> None:
+        self._runner.on_refused(generation_ids)
+
+    def on_step(self, replica: LoadedReplica, step: StepDone) -> None:
+        self._runner.on_step(step)
+
+    def on_change(self, variant: str) -> None:
+        self._slots.publish(variant)
+        self._registration.announce()
+
+    async def on_gone(self, replica: LoadedReplica) -> bool:
+        await until_answered("close", lambda: self._slots.close(replica.variant))
+        return await self._runner.on_replica_gone(replica)
+
+    async def on_closing(self, replica: LoadedReplica) -> None:
+        await until_answered("close", lambda: self._slots.close(replica.variant))
+
+    async def on_load_failed(self, variant: str, error: PlatformError) -> None:
+        body = error.body().model_dump_json()
+        await until_answered(
+            "load failure", lambda: self._redis.set(keys.load_failure(variant), body, ex=LOAD_FAILURE_SECONDS)
+        )
+
+
+async def create_agent(settings: InferenceSettings) -> Agent:
+    """An agent for the device of the settings. Raises DeviceNotFound."""
+    if settings.engine == "sample":
+        return Agent(settings, Devices({}, {}))
+    return Agent(settings, await discover_devices())

@@ -1,0 +1,80 @@
+"""A variant that this worker has loaded, is loading, or is letting go."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from inference_worker.engine import EngineInfo
+from inference_worker.replica_process import ReplicaProcess
+from inference_worker.replica_protocol import StepDone
+from inference_worker.text.variant_text import VariantText
+from shared.schemas.workers import ReplicaInfo, ReplicaState
+
+_RECENT_STEPS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What exists only once the engine is ready."""
+
+    process: ReplicaProcess
+    engine: EngineInfo
+    text: VariantText
+    load_seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class LoadedReplica:
+    """Counts of one replica. `assigned` holds the generations that take a slot, `computing` those in the engine."""
+
+    variant: str
+    state: ReplicaState = "loading"
+    serving: Serving | None = None
+    load_progress: float = 0.0
+    assigned: set[str] = field(default_factory=set)
+    computing: set[str] = field(default_factory=set)
+    last_used: float = field(default_factory=time.monotonic)
+    last_heard: float = field(default_factory=time.monotonic)
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+    _step_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_STEPS))
+
+    @property
+    def free_slots(self) -> int | None:
+        """Slots that nothing is assigned to; None while it takes nothing."""
+        if self.state != "ready" or self.serving is None:
+            return None
+        return max(0, self.serving.engine.slots - len(self.assigned))
+
+    def heard(self, step: StepDone) -> None:
+        """Take a step into the counts."""
+        self.last_heard = time.monotonic()
+        if step.events:
+            self._step_ms.append(step.step_ms)
+            self.generated_tokens += sum(len(event.token_ids) for event in step.events)
+
+    def silent_seconds(self) -> float:
+        """How long the engine has had work and said nothing."""
+        return time.monotonic() - self.last_heard if self.computing else 0.0
+
+    def info(self) -> ReplicaInfo:
+        """What the registry tells of it."""
+        model, _, variant = self.variant.partition(":")
+        serving = self.serving
+        steps = sorted(self._step_ms)
+        return ReplicaInfo(
+            model=model,
+            variant=variant,
+            state=self.state,
+            slots=serving.engine.slots if serving else 0,
+            running=len(self.assigned),
+            context_length=serving.engine.context_length if serving else None,
+            memory_bytes=serving.process.resident_bytes() if serving else None,
+            load_progress=self.load_progress if self.state == "loading" else None,
+            load_seconds=serving.load_seconds if serving else None,
+            step_ms=steps[int(len(steps) * 0.95)] if steps else None,
+            generated_tokens=self.generated_tokens,
+            prompt_tokens=self.prompt_tokens,
+        )

@@ -1,0 +1,79 @@
+"""What a replica is started with: the variant's checked files, its text side, and the engine's specification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference_worker.engine import EngineSpec
+from inference_worker.memory import default_kv_cache_bytes
+from inference_worker.text.variant_text import BYTE_EOS_TOKEN_ID, BYTE_LETTER_IDS, VariantText
+from inference_worker.variant_files import read_json
+from shared.errors import VariantCorrupt, VariantNotPublished
+from shared.model_store import ModelStore
+from shared.settings import InferenceSettings
+
+#: Options of the sample engine, where a test's variant brings some.
+_SAMPLE_OPTIONS_NAME = "sample_engine.json"
+
+
+@dataclass(frozen=True, slots=True)
+class VariantAssets:
+    """Read once for each load, off the event loop."""
+
+    text: VariantText
+    spec: EngineSpec
+
+
+def read_assets(
+    variant: str, *, settings: InferenceSettings, store: ModelStore, step_tokens: int | None
+) -> VariantAssets:
+    """Check the variant's files and read what text needs; `step_tokens` is an earlier load's step size.
+
+    Raises:
+        VariantNotPublished: the store has no such variant.
+        VariantCorrupt: its files are not those of the manifest, or cannot be read.
+    """
+    model, _, name = variant.partition(":")
+    folder = store.variant_dir(model, name)
+    try:
+        store.check(model, name)
+    except VariantNotPublished:
+        if settings.engine != "sample":
+            raise
+        return VariantAssets(VariantText.byte_level(), _spec(settings, folder, None, _byte_level_options(settings)))
+    options: dict[str, object] = {}
+    if settings.engine == "sample":
+        try:
+            options = {
+                "tokens_per_second": settings.sample_tokens_per_second,
+                **read_json(folder / _SAMPLE_OPTIONS_NAME),
+            }
+        except ValueError as error:
+            raise VariantCorrupt(f"{_SAMPLE_OPTIONS_NAME} of {variant} cannot be read.") from error
+    return VariantAssets(VariantText.from_folder(folder), _spec(settings, folder, step_tokens, options))
+
+
+def _byte_level_options(settings: InferenceSettings) -> dict[str, object]:
+    return {
+        "tokens_per_second": settings.sample_tokens_per_second,
+        "eos_token_id": BYTE_EOS_TOKEN_ID,
+        "first_token_id": BYTE_LETTER_IDS.start,
+        "vocab_size": BYTE_LETTER_IDS.stop,
+        "context_length": 8192,
+    }
+
+
+def _spec(settings: InferenceSettings, folder: Path, step_tokens: int | None, options: dict[str, object]) -> EngineSpec:
+    return EngineSpec(
+        engine=settings.engine,
+        model_dir=folder.absolute(),
+        device=settings.device,
+        slots=settings.max_sequences,
+        threads=settings.inference_threads or 0,
+        kv_cache_bytes=settings.kv_cache_bytes or default_kv_cache_bytes(settings.max_replicas),
+        step_target_ms=settings.step_target_ms,
+        max_num_batched_tokens=step_tokens,
+        prefix_caching=settings.prefix_caching,
+        options=options,
+    )

@@ -1,0 +1,252 @@
+"""Loads, keeps and ends the replicas of one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator
+
+from inference_worker.loaded_replica import LoadedReplica, Serving
+from inference_worker.loading import read_assets
+from inference_worker.replica_process import ReplicaProcess
+from inference_worker.replica_protocol import StepDone
+from shared.errors import InternalError, LoadFailed, PlatformError
+from shared.log import get_logger
+from shared.model_store import ModelStore
+from shared.schemas.workers import ReplicaInfo
+from shared.settings import InferenceSettings
+
+_log = get_logger(__name__)
+
+#: An engine with work that says nothing for this long is hung.
+HUNG_SECONDS = 15.0
+_WATCH_SECONDS = 1.0
+#: A variant whose engine dies this often within the time is not started again by itself.
+_MOST_DEATHS = 3
+_DEATHS_WITHIN_SECONDS = 60.0
+
+
+class PoolListener:
+    """What the pool tells its owner. Methods are called on the event loop and must not take long."""
+
+    def on_step(self, replica: LoadedReplica, step: StepDone) -> None:
+        """A replica computed a step."""
+
+    def on_change(self, variant: str) -> None:
+        """A replica's state changed: the registry should know soon."""
+
+    async def on_gone(self, replica: LoadedReplica) -> bool:
+        """A replica's process died; returns whether its generations still need the variant here."""
+        return False
+
+    async def on_closing(self, replica: LoadedReplica) -> None:
+        """A replica takes nothing more and is ended once idle."""
+
+    async def on_load_failed(self, variant: str, error: PlatformError) -> None:
+        """A variant cannot be loaded here."""
+
+
+class ReplicaPool:
+    """At most `max_replicas` processes; the least recently used idle one makes room."""
+
+    def __init__(self, settings: InferenceSettings, store: ModelStore, listener: PoolListener) -> None:
+        self._settings = settings
+        self._store = store
+        self._listener = listener
+        self._replicas: dict[str, LoadedReplica] = {}
+        self._wanted: dict[str, None] = {}
+        """Variants that were asked for while every replica was busy, oldest first."""
+        self._step_tokens: dict[str, int] = {}
+        self._deaths: dict[str, list[float]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def __iter__(self) -> Iterator[LoadedReplica]:
+        return iter(list(self._replicas.values()))
+
+    def find_ready(self, variant: str) -> LoadedReplica | None:
+        """The replica that takes generations of a variant."""
+        replica = self._replicas.get(variant)
+        return replica if replica is not None and replica.state == "ready" else None
+
+    def free_slots(self, variant: str) -> int | None:
+        """Free slots of a variant, None where it is not ready here."""
+        replica = self._replicas.get(variant)
+        return None if replica is None else replica.free_slots
+
+    def infos(self) -> tuple[ReplicaInfo, ...]:
+        """All replicas as the registry tells of them."""
+        return tuple(replica.info() for replica in self)
+
+    def load(self, variant: str) -> None:
+        """Start a replica, or as soon as there is room; returns at once."""
+        if self._stopping:
+            return
+        if variant in self._replicas:
+            self._listener.on_change(variant)
+            return
+        self._wanted[variant] = None
+        self._make_room()
+
+    def unload(self, variant: str) -> None:
+        """End a replica once it is idle; returns at once."""
+        self._wanted.pop(variant, None)
+        replica = self._replicas.get(variant)
+        if replica is not None and replica.state == "ready":
+            replica.state = "unloading"
+            self._spawn(self._close(replica))
+
+    def became_idle(self, replica: LoadedReplica) -> None:
+        """Nothing is assigned to a replica any more."""
+        replica.last_used = time.monotonic()
+        if replica.state == "unloading":
+            self._spawn(self._end(replica))
+        elif self._wanted:
+            self._make_room()
+
+    async def watch(self) -> None:
+        """Kill hung engines, until cancelled."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for replica in self:
+                if replica.serving is not None and replica.silent_seconds() > HUNG_SECONDS:
+                    _log.error("replica_hung", variant=replica.variant, pid=replica.serving.process.pid)
+                    await replica.serving.process.kill()
+
+    async def stop(self) -> None:
+        """End every process; idempotent."""
+        self._stopping = True
+        self._wanted.clear()
+        # Loading ones end with their task, which ends the process that it started.
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        replicas, self._replicas = list(self._replicas.values()), {}
+        await asyncio.gather(*(replica.serving.process.stop() for replica in replicas if replica.serving is not None))
+
+    def _make_room(self) -> None:
+        for variant in list(self._wanted):
+            if len(self._replicas) < self._settings.max_replicas:
+                del self._wanted[variant]
+                replica = self._replicas[variant] = LoadedReplica(variant)
+                self._spawn(self._load(replica))
+                continue
+            if any(replica.state == "unloading" for replica in self):
+                return
+            idle = [replica for replica in self if replica.state == "ready" and not replica.assigned]
+            if not idle:
+                _log.info("load_waits", variant=variant, replicas=len(self._replicas))
+                return
+            oldest = min(idle, key=lambda replica: replica.last_used)
+            wanted = dict(self._wanted)
+            self.unload(oldest.variant)
+            self._wanted = wanted
+            return
+
+    async def _load(self, replica: LoadedReplica) -> None:
+        variant = replica.variant
+        begin = time.monotonic()
+        self._listener.on_change(variant)
+        try:
+            assets = await asyncio.to_thread(
+                read_assets,
+                variant,
+                settings=self._settings,
+                store=self._store,
+                step_tokens=self._step_tokens.get(variant),
+            )
+            process, info = await ReplicaProcess.start(
+                assets.spec,
+                name=variant,
+                timeout_seconds=self._settings.load_timeout_seconds,
+                report_progress=lambda progress: self._progressed(replica, progress),
+            )
+        except PlatformError as error:
+            await self._load_failed(replica, error)
+            return
+        except Exception:  # noqa: BLE001 - one variant's surprise must not end the worker.
+            _log.exception("load_broken", variant=variant)
+            await self._load_failed(
+                replica, InternalError(f"{variant} could not be loaded; the worker's log has more.")
+            )
+            return
+        if info.max_num_batched_tokens:
+            self._step_tokens[variant] = info.max_num_batched_tokens
+        replica.serving = Serving(process, info, assets.text, round(time.monotonic() - begin, 2))
+        replica.state = "ready"
+        replica.last_used = time.monotonic()
+        _log.info(
+            "replica_ready",
+            variant=variant,
+            pid=process.pid,
+            load_seconds=replica.serving.load_seconds,
+            slots=info.slots,
+            step_tokens=info.max_num_batched_tokens,
+        )
+        self._listener.on_change(variant)
+        await self._serve(replica, process)
+
+    def _progressed(self, replica: LoadedReplica, progress: float) -> None:
+        replica.load_progress = progress
+        self._listener.on_change(replica.variant)
+
+    async def _serve(self, replica: LoadedReplica, process: ReplicaProcess) -> None:
+        try:
+            async for step in process.steps():
+                replica.heard(step)
+                self._listener.on_step(replica, step)
+        except asyncio.CancelledError:
+            await process.stop()
+            raise
+        code = await process.wait()
+        await process.kill()
+        if self._stopping or self._replicas.get(replica.variant) is not replica:
+            return
+        _log.error("replica_died", variant=replica.variant, code=code, message=process.failure)
+        replica.state = "failed"
+        del self._replicas[replica.variant]
+        self._listener.on_change(replica.variant)
+        needed = await self._listener.on_gone(replica)
+        if self._dies_too_often(replica.variant):
+            error = LoadFailed(f"The engine of {replica.variant} died {_MOST_DEATHS} times within a minute.")
+            await self._listener.on_load_failed(replica.variant, error)
+        elif needed:
+            self.load(replica.variant)
+
+    def _dies_too_often(self, variant: str) -> bool:
+        now = time.monotonic()
+        recent = [at for at in self._deaths.get(variant, []) if now - at < _DEATHS_WITHIN_SECONDS]
+        self._deaths[variant] = [*recent, now]
+        return len(recent) + 1 >= _MOST_DEATHS
+
+    async def _load_failed(self, replica: LoadedReplica, error: PlatformError) -> None:
+        _log.error("load_failed", variant=replica.variant, code=error.code, reason=error.message)
+        replica.state = "failed"
+        self._replicas.pop(replica.variant, None)
+        self._listener.on_change(replica.variant)
+        await self._listener.on_load_failed(replica.variant, error)
+        self._make_room()
+
+    async def _close(self, replica: LoadedReplica) -> None:
+        await self._listener.on_closing(replica)
+        if not replica.assigned:
+            await self._end(replica)
+
+    async def _end(self, replica: LoadedReplica) -> None:
+        if self._replicas.get(replica.variant) is not replica or replica.serving is None:
+            return
+        del self._replicas[replica.variant]
+        await replica.serving.process.stop()
+        _log.info("replica_ended", variant=replica.variant)
+        self._listener.on_change(replica.variant)
+        self._make_room()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("replica_task_broken", exc_info=error)
