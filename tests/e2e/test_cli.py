@@ -1,0 +1,210 @@
+"""The `ovchat` command against real processes: a gateway and a worker with the `sample` engine."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from gateway.client.terminal import printable
+from tests.helpers.pool import Pool
+from tests.helpers.redis_server import RedisServer, free_port
+from tests.helpers.services import ADMIN_KEY
+from tests.helpers.variants import publish_sample_variant
+
+pytestmark = [pytest.mark.connected, pytest.mark.e2e]
+OVCHAT = (sys.executable, "-c", "from gateway.client.command_line import main; main()")
+
+
+@pytest.fixture(scope="module")
+def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    with redis.Redis.from_url(session_redis.url) as client:
+        client.flushall()
+    pool = Pool(tmp_path_factory.mktemp("pool"), session_redis.url)
+    publish_sample_variant(pool.store_path, session_redis.url)
+    try:
+        pool.gateway()
+        pool.worker()
+        yield pool
+    finally:
+        pool.stop()
+
+
+@pytest.fixture(scope="module")
+def environment(pool: Pool) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")}
+    return {**kept, "OVCHAT_URL": pool.gateways[0].url, "OVCHAT_API_KEY": ADMIN_KEY, "COLUMNS": "200"}
+
+
+def ovchat(environment: dict[str, str], *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*OVCHAT, *arguments], env=environment, input=given, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+class Terminal:
+    """A command on a terminal of its own, as a person has it."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
+        self._master, slave = pty.openpty()
+        self.seen = ""
+        self.process = subprocess.Popen(
+            [*OVCHAT, *arguments],
+            env={**environment, "TERM": "xterm"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            # The terminal's Ctrl-C goes to the process group that controls it.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no other thread runs here
+        )
+        os.close(slave)
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def until(self, pattern: str, *, seconds: float = 60.0) -> None:
+        """Read until the pattern is seen; what was read up to there counts no more."""
+        deadline = time.monotonic() + seconds
+        while (found := re.search(pattern, self.seen)) is None:
+            readable, _, _ = select.select([self._master], [], [], 0.1)
+            if readable:
+                self.seen += os.read(self._master, 65536).decode("utf-8", "replace")
+            assert time.monotonic() < deadline, f"{pattern!r} not seen in {self.seen!r}"
+        self.seen = self.seen[found.end() :]
+
+    def end(self) -> int:
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self._master)
+
+
+def test_lists_are_tables_for_people_and_json_for_scripts(environment: dict[str, str]) -> None:
+    assert "sample:int4" in ovchat(environment, "models").stdout
+    assert [model["model"] for model in json.loads(ovchat(environment, "models", "--json").stdout)] == ["sample"]
+    (worker,) = json.loads(ovchat(environment, "workers", "--json").stdout)
+    assert (worker["engine"], worker["state"]) == ("sample", "ready")
+    assert "sample" in ovchat(environment, "workers").stdout
+    assert "smollm2-135m-instruct" in ovchat(environment, "models", "--catalog").stdout
+
+
+def test_a_message_is_answered_and_the_command_ends(environment: dict[str, str]) -> None:
+    plain = ovchat(environment, "chat", "sample", "--message", "Hello", "--max-new-tokens", "12")
+    assert (plain.returncode, bool(plain.stdout.strip())) == (0, True)
+    assert "cut at the length limit" in plain.stderr
+    outcome = ovchat(environment, "chat", "sample", "-m", "-", "--max-new-tokens", "12", "--json", given="Hello")
+    answer = json.loads(outcome.stdout)
+    assert printable(answer["text"]).strip() == plain.stdout.strip()
+    assert (answer["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 12)
+    assert answer["timings"]["total_ms"] > 0
+
+
+def test_a_conversation_goes_on_in_one_chat(environment: dict[str, str]) -> None:
+    outcome = ovchat(environment, "chat", "sample", "--max-new-tokens", "5", given="one\n\ntwo\n/exit\nthree\n")
+    assert outcome.returncode == 0, outcome.stderr
+    assert len(outcome.stdout.splitlines()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("chat", "nix", "-m", "hi"), 1, "nix"),
+        (("chat", "sample:fp16", "-m", "hi"), 1, "fp16"),
+        (("chat", "smollm2-135m-instruct", "-m", "hi"), 1, "not converted"),
+        (
+            ("chat", "sample", "-m", "hi", "--temperature", "9"),
+            2,
+            "temperature: Input should be less than",
+        ),
+        (("chat", "sample", "--json"), 2, "--json needs --message"),
+        (("chat",), 2, "Missing argument"),
+        (("convert", "x", "--variants", "int9"), 2, "'int9' is none of fp16, int8, int4"),
+        (("convert", "x", "--variants", "fp16", "--ratio", "7"), 2, "ratio"),
+        (("conversions", "follow", "nix"), 1, "nix"),
+        (("conversions", "cancel", "nix"), 1, "nix"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(
+    environment: dict[str, str], arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    outcome = ovchat(environment, *arguments)
+    assert (outcome.returncode, outcome.stdout) == (status, "")
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_no_gateway_and_a_wrong_key_say_what_to_do(environment: dict[str, str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    for command in (("models",), ("chat", "sample", "-m", "hi")):
+        outcome = ovchat({**environment, "OVCHAT_URL": url}, *command)
+        assert outcome.returncode == 1
+        assert f"no gateway at {url}; start one with `ovchat up`" in outcome.stderr
+        outcome = ovchat({**environment, "OVCHAT_API_KEY": "wrong"}, *command)
+        assert (outcome.returncode, "key" in outcome.stderr) == (1, True)
+
+
+def test_ctrl_c_cancels_the_answer_and_not_the_program(environment: dict[str, str]) -> None:
+    terminal = Terminal(environment, "chat", "sample", "--max-new-tokens", "100000")
+    terminal.until("> ")
+    terminal.type("tell me everything\n")
+    terminal.until(r"everything\r\n(?s:.*)\w{3}")
+    terminal.type("\x03")
+    terminal.until(r"\(cancelled\)")
+    terminal.until("> ")
+    terminal.type("\x03")
+    terminal.until("Ctrl-D or /exit leaves")
+    terminal.until("> ")
+    terminal.type("and now\n")
+    terminal.until(r"now\r\n(?s:.*)\w{3}")
+    terminal.type("\x03")
+    terminal.until(r"\(cancelled\)(?s:.*)> ")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+
+
+def test_ctrl_c_ends_a_single_answer_with_130(environment: dict[str, str]) -> None:
+    terminal = Terminal(environment, "chat", "sample", "-m", "tell me everything", "--max-new-tokens", "100000")
+    terminal.until(r"\w{3} ?\w+")
+    terminal.type("\x03")
+    assert terminal.end() == 130
+
+
+def test_ctrl_c_while_following_leaves_the_conversion_running(environment: dict[str, str]) -> None:
+    """No converter runs here, so the job stays queued for as long as it is looked at."""
+    terminal = Terminal(environment, "convert", "smollm2-135m-instruct", "--variants", "int8,own=int4", "--follow")
+    terminal.until("queued")
+    terminal.type("\x03")
+    terminal.until("goes on; `ovchat conversions follow conv_")
+    assert terminal.end() == 130
+    (job,) = json.loads(ovchat(environment, "conversions", "--json").stdout)
+    assert job["state"] == "queued"
+    assert [variant["name"] for variant in job["plan"]["variants"]] == ["int8", "own"]
+    again = json.loads(
+        ovchat(environment, "convert", "smollm2-135m-instruct", "--variants", "int8,own=int4", "--json").stdout
+    )
+    assert (again["conversion_id"], again["joined"]) == (job["conversion_id"], True)
+    assert ovchat(environment, "conversions", "cancel", job["conversion_id"]).returncode == 0
+    followed = ovchat(environment, "conversions", "follow", job["conversion_id"])
+    assert (followed.returncode, "was cancelled" in followed.stderr) == (1, True)
+
+
+def test_sigterm_during_an_answer_leaves_no_process(environment: dict[str, str]) -> None:
+    terminal = Terminal(environment, "chat", "sample", "-m", "tell me everything", "--max-new-tokens", "100000")
+    terminal.until(r"\w{3} ?\w+")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.end() == -signal.SIGTERM
