@@ -119,6 +119,7 @@ async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncI
                 chats,
                 queue,
                 dispatcher,
+                finalizer,
                 gateway_id=gateway_id,
                 max_waiting=settings.max_waiting,
             ),

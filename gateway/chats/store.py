@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from shared import keys
-from shared.errors import ChatBusy, ChatNotFound
+from shared.errors import ChatNotFound
 from shared.ids import user_message_id
 from shared.redis_client import AsyncRedis
 from shared.schemas.chats import Provenance, StoredMessage
@@ -40,12 +40,14 @@ class ChatStore:
         self._redis = state
         self._append_turn = load_script(state, "append_turn")
 
-    async def append_turn(self, user: str, turn: NewTurn) -> None:
+    async def append_turn(self, user: str, turn: NewTurn) -> str | None:
         """Store a turn; storing it twice stores it once.
+
+        Returns:
+            None, or the id of the answer that is in the way, because it counts as running; then nothing was stored.
 
         Raises:
             ChatNotFound: the chat is not this user's, or the parent is not in it.
-            ChatBusy: the parent is an answer that still runs.
         """
         now_ms = int(time.time() * 1000)
         question = answer = ""
@@ -87,8 +89,7 @@ class ChatStore:
         )
         if outcome[0] == b"not_found":
             raise ChatNotFound("There is no such chat of yours, or no such message in it.", param="chat_id")
-        if outcome[0] == b"busy":
-            raise ChatBusy("This branch of the chat still waits for an answer. Cancel it or wait.", param="chat_id")
+        return outcome[1].decode() if outcome[0] == b"busy" else None
 
     async def message(self, user: str, chat_id: str, message_id: str) -> StoredMessage:
         """Return one message.

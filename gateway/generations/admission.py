@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.chats.store import ChatStore, NewTurn
 from gateway.generations.dispatcher import Dispatcher
+from gateway.generations.finalizer import Finalizer
 from gateway.models.index import ModelIndex
 from shared import keys
 from shared.errors import ChatBusy, ChatNotFound, Overloaded, PlatformError
@@ -39,6 +40,7 @@ class Admission:
         chats: ChatStore,
         queue: WaitingQueue,
         dispatcher: Dispatcher,
+        finalizer: Finalizer,
         *,
         gateway_id: str,
         max_waiting: int,
@@ -48,6 +50,7 @@ class Admission:
         self._chats = chats
         self._queue = queue
         self._dispatcher = dispatcher
+        self._finalizer = finalizer
         self._gateway_id = gateway_id
         self._max_waiting = max_waiting
 
@@ -83,7 +86,7 @@ class Admission:
         params = frame.params or answer.provenance.params
         generation_id = await self._claim(user, frame.request_id)
         try:
-            if answer.status == "running":
+            if answer.status == "running" and not await self._finalizer.settle(frame.chat_id, answer.message_id):
                 raise ChatBusy("This answer still runs. Cancel it or wait.", param="message_id")
             turn = NewTurn(
                 generation_id=generation_id,
@@ -116,7 +119,12 @@ class Admission:
     ) -> Admitted:
         if await self._redis.zcard(keys.waiting(variant.key)) >= self._max_waiting:
             raise self._overloaded()
-        await self._chats.append_turn(user, turn)
+        busy = await self._chats.append_turn(user, turn)
+        # A client may see the end of an answer, and go on, before the finalizer has stored it.
+        if busy is not None and await self._finalizer.settle(turn.chat_id, busy):
+            busy = await self._chats.append_turn(user, turn)
+        if busy is not None:
+            raise ChatBusy("This branch of the chat still waits for an answer. Cancel it or wait.", param="chat_id")
         asked_under = user_message_id(turn.generation_id) if turn.content is not None else turn.parent_message_id
         assert asked_under is not None  # A turn without content names its question.
         request = GenerationRequest(

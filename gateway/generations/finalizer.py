@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from typing import cast
+
 import redis.exceptions
 from pydantic import TypeAdapter
 
 from gateway.chats.store import ChatStore
 from gateway.health.metrics import GatewayMetrics
 from shared import keys
+from shared.errors import WorkerLost
 from shared.journal import Journal, JournalEntry
 from shared.log import get_logger
 from shared.redis_client import AsyncRedis
-from shared.schemas.chats import Provenance
 from shared.schemas.generation import (
     GenerationDelta,
     GenerationFailed,
@@ -27,6 +31,8 @@ _log = get_logger(__name__)
 READ_BLOCK_MS = 5000
 #: An ended generation that a gateway took but did not store is taken over after this time.
 CLAIM_IDLE_MS = 10_000
+#: An answer that is stored as running but known to no queue or worker counts as lost after this time.
+UNQUEUED_MS = 60_000
 _FRAME: TypeAdapter[JournalFrame] = TypeAdapter(JournalFrame)
 
 
@@ -90,42 +96,71 @@ class Finalizer:
         for entry_id, fields in entries:
             await self._store(entry_id, fields)
 
+    async def settle(self, chat_id: str, generation_id: str) -> bool:
+        """Store an answer now, because somebody needs it before the stream tells; False where it still runs."""
+        status = cast(bytes | None, await self._redis.hget(keys.generation_state(generation_id), "status"))
+        if status is None:
+            message = await self._chats.find_message(chat_id, generation_id)
+            # It may be between being stored and being queued; after a while it was lost there.
+            if message is not None and time.time() * 1000 - message.created_ms < UNQUEUED_MS:
+                return False
+        elif status != b"ended":
+            return False
+        ended = _Ended.of(await self._journal.read(generation_id))
+        await self._store_answer(chat_id, generation_id, ended)
+        return True
+
     async def _store(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
         generation_id = fields[b"g"].decode()
         request = await self._queue.request(generation_id)
-        entries = await self._journal.read(generation_id)
-        if request is not None and entries:
-            await self._store_answer(request.chat_id, generation_id, entries)
+        ended = _Ended.of(await self._journal.read(generation_id))
+        if request is not None and ended.end is not None:
+            await self._store_answer(request.chat_id, generation_id, ended)
             await self._journal.expire(generation_id, self._journal_ttl_seconds)
+            self._metrics.generation_ended(ended.end, ended.started)
+            _log.info("generation_ended", generation_id=generation_id, kind=ended.end.type)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.xack(keys.FINISHED, keys.FINALIZERS, entry_id)
             pipeline.xdel(keys.FINISHED, entry_id)
             await pipeline.execute()
 
-    async def _store_answer(self, chat_id: str, generation_id: str, entries: tuple[JournalEntry, ...]) -> None:
-        changes: dict[str, object] = {}
-        frames = [_FRAME.validate_json(entry.frame) for entry in entries if entry.frame]
-        started = next((frame for frame in frames if isinstance(frame, GenerationStarted)), None)
-        text = [frame.text for frame in frames if isinstance(frame, GenerationDelta) and frame.channel == "answer"]
-        end = frames[-1]
-        if isinstance(end, GenerationFinished):
-            changes |= {"status": "done", "finish_reason": end.finish_reason}
-            self._metrics.generation_finished(end, started)
-        elif isinstance(end, GenerationFailed):
-            changes |= {"status": "failed", "error": end.error}
-            self._metrics.generation_failed(end, started)
-        changes["content"] = "".join(text)
+    async def _store_answer(self, chat_id: str, generation_id: str, ended: _Ended) -> None:
         message = await self._chats.find_message(chat_id, generation_id)
-        if message is not None and message.provenance is not None:
-            finished = end if isinstance(end, GenerationFinished) else None
-            changes["provenance"] = Provenance(
-                model=message.provenance.model,
-                variant=message.provenance.variant,
-                device=started.device if started else None,
-                worker_id=started.worker_id if started else None,
-                params=message.provenance.params,
-                usage=finished.usage if finished else None,
-                timings=finished.timings if finished else None,
+        if message is None or message.status != "running":
+            return
+        finished = ended.end if isinstance(ended.end, GenerationFinished) else None
+        changes: dict[str, object] = {"content": ended.text, "status": "done" if finished else "failed"}
+        if finished is not None:
+            changes["finish_reason"] = finished.finish_reason
+        elif isinstance(ended.end, GenerationFailed):
+            changes["error"] = ended.end.error
+        else:
+            changes["error"] = WorkerLost("The answer was lost before it ended.").body()
+        if message.provenance is not None:
+            changes["provenance"] = message.provenance.model_copy(
+                update={
+                    "device": ended.started.device if ended.started else None,
+                    "worker_id": ended.started.worker_id if ended.started else None,
+                    "usage": finished.usage if finished else None,
+                    "timings": finished.timings if finished else None,
+                }
             )
-            await self._chats.replace_message(chat_id, message.model_copy(update=changes))
-        _log.info("generation_ended", generation_id=generation_id, kind=entries[-1].kind)
+        await self._chats.replace_message(chat_id, message.model_copy(update=changes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What a journal says of its generation."""
+
+    text: str
+    started: GenerationStarted | None
+    end: GenerationFinished | GenerationFailed | None
+
+    @classmethod
+    def of(cls, entries: tuple[JournalEntry, ...]) -> _Ended:
+        frames = [_FRAME.validate_json(entry.frame) for entry in entries if entry.frame]
+        return cls(
+            text="".join(f.text for f in frames if isinstance(f, GenerationDelta) and f.channel == "answer"),
+            started=next((f for f in frames if isinstance(f, GenerationStarted)), None),
+            end=next((f for f in frames if isinstance(f, GenerationFinished | GenerationFailed)), None),
+        )

@@ -54,9 +54,12 @@ class GatewayMetrics:
         self.sockets = Gauge("ovchat:websocket_connections", "Open sockets.", registry=self.registry)
         self._workers = Gauge("ovchat:workers", "Living inference workers.", ("device",), registry=self.registry)
 
-    def generation_finished(self, end: GenerationFinished, started: GenerationStarted | None) -> None:
-        """Count a generation that ended well; one that was cancelled in the queue has no model to count for."""
+    def generation_ended(self, end: GenerationFinished | GenerationFailed, started: GenerationStarted | None) -> None:
+        """Count a generation; one that was cancelled in the queue has no model to count for."""
         model = f"{started.model}:{started.variant}" if started else ""
+        if isinstance(end, GenerationFailed):
+            self._failures.labels(model, end.error.code).inc()
+            return
         self._success.labels(model, end.finish_reason).inc()
         self._prompt_tokens.labels(model).inc(end.usage.prompt_tokens)
         self._generation_tokens.labels(model).inc(end.usage.completion_tokens)
@@ -64,10 +67,6 @@ class GatewayMetrics:
             self._first_token.labels(model).observe(end.timings.first_token_ms / 1000)
         self._latency.labels(model).observe(end.timings.total_ms / 1000)
         self._queue_time.labels(model).observe(end.timings.queue_ms / 1000)
-
-    def generation_failed(self, end: GenerationFailed, started: GenerationStarted | None) -> None:
-        """Count a generation that failed, by its cause."""
-        self._failures.labels(f"{started.model}:{started.variant}" if started else "", end.error.code).inc()
 
     def render(self, workers: tuple[RegisteredWorker, ...], waiting: dict[str, int]) -> bytes:
         """Return the text exposition, with the gauges as of now."""

@@ -65,7 +65,7 @@ class Usage(Message):
 
 
 class Timings(Message):
-    """Milliseconds: waiting in the queue, then to the first delta, and from queueing to the end."""
+    """Milliseconds, all from the moment of queueing: to leaving the queue, to the first delta, to the end."""
 
     queue_ms: float
     first_token_ms: float | None
