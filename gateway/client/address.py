@@ -61,13 +61,19 @@ def key_of(settings: ClientSettings) -> str:
     """
     for key in (settings.api_key, settings.admin_key):
         if key is not None and key.get_secret_value():
-            return key.get_secret_value()
+            return _sendable(key.get_secret_value(), "the API key of the environment")
     path = settings.data_dir / "admin.key"
     try:
-        return path.read_text("utf-8").strip()
+        return _sendable(path.read_text("utf-8").strip(), f"the API key in {path}")
     except OSError as error:
         reason = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise InvalidApiKey(
             f"no API key: OVCHAT_API_KEY is not set and {path} {reason} "
             "(a gateway makes it in its OVCHAT_DATA_DIR at its first start)"
         ) from error
+
+
+def _sendable(key: str, what: str) -> str:
+    if not (key.isascii() and key.isprintable() and key and " " not in key):
+        raise InvalidApiKey(f"{what} has characters that no key has")
+    return key

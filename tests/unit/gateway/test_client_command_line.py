@@ -8,7 +8,7 @@ import pytest
 
 from gateway.client.address import GatewayAddress, address_of, key_of
 from gateway.client.terminal import printable
-from shared.errors import InvalidRequest
+from shared.errors import InvalidApiKey, InvalidRequest
 from shared.settings import ClientSettings
 
 
@@ -61,6 +61,9 @@ def test_the_socket_and_the_proxy_follow_the_address() -> None:
 def test_the_key_is_the_given_one_else_the_admin_s() -> None:
     assert key_of(ClientSettings.model_validate({"api_key": "mine", "admin_key": "admin"})) == "mine"
     assert key_of(ClientSettings.model_validate({"admin_key": "admin"})) == "admin"
+    for broken in ("a b", "line\n", "schlüssel"):
+        with pytest.raises(InvalidApiKey, match="characters that no key has"):
+            key_of(ClientSettings.model_validate({"api_key": broken}))
 
 
 def test_an_answer_cannot_steer_the_terminal() -> None:
