@@ -34,7 +34,8 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = {"OVCHAT_PORT": str(port), "OVCHAT_INFERENCE_THREADS": str(max(1, (os.cpu_count() or 2) // 2))}
+    threads = max(1, (os.cpu_count() or 2) // 2)
+    settings = {"IMAGE_TAG": "compose-test", "OVCHAT_PORT": str(port), "OVCHAT_INFERENCE_THREADS": str(threads)}
     project = ComposeProject(f"ovchat-test-{port}", settings, tmp_path_factory.mktemp("compose") / "env")
     request.config.stash[PROJECT] = project
     stand_in_redis()

@@ -1,0 +1,43 @@
+"""The health check of an inference worker's container, against a real registry."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from inference_worker.health import is_alive
+from shared.redis_client import AsyncRedis
+from shared.registry import Registry
+from shared.schemas.workers import WorkerInfo
+from shared.settings import InferenceSettings
+from tests.helpers.redis_server import free_port
+
+pytestmark = pytest.mark.connected
+
+
+def _worker(*, host_id: str, device: str = "CPU") -> WorkerInfo:
+    return WorkerInfo(
+        worker_id=f"w-{host_id}-{device}",
+        host_id=host_id,
+        device=device,
+        device_name=device,
+        engine="sample",
+        state="ready",
+        max_replicas=1,
+        started_ms=0,
+    )
+
+
+async def test_a_worker_lives_when_its_heartbeat_is_in_the_registry(redis_url: str, transport: AsyncRedis) -> None:
+    registry = Registry(transport)
+    settings = InferenceSettings(redis_url=redis_url)
+    await registry.heartbeat(_worker(host_id="another-host"), register=True)
+    await registry.heartbeat(_worker(host_id=platform.node(), device="GPU"), register=True)
+    assert not await is_alive(settings)
+    await registry.heartbeat(_worker(host_id=platform.node()), register=True)
+    assert await is_alive(settings)
+
+
+async def test_a_worker_is_not_healthy_while_redis_is_away() -> None:
+    assert not await is_alive(InferenceSettings(redis_url=f"redis://127.0.0.1:{free_port()}/0"))
