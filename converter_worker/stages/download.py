@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from converter_worker.checkpoint_facts import TENSORS, TensorFacts
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from shared.errors import SourceGated, SourceNotFound
 
@@ -13,11 +14,11 @@ PICKLED_WEIGHTS_PATTERNS = ["*.bin", "*.bin.index.json"]
 
 
 class Arguments(StageMessage):
-    """`metadata_only`: configuration and tokenizer, for the checks that come before any weight is fetched."""
+    """`tensors_file`: only configuration and tokenizer are fetched, and the weights' headers are written there."""
 
     source_model: str
     revision: str | None
-    metadata_only: bool = False
+    tensors_file: Path | None = None
 
 
 class Result(StageMessage):
@@ -50,11 +51,14 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     report(None, "asking the model hub")
     try:
         patterns = list(ALLOWED_PATTERNS)
-        if not arguments.metadata_only:
-            files = HfApi().model_info(name, revision=arguments.revision, token=token, files_metadata=False).siblings
-            safe = any(file.rfilename.endswith(".safetensors") for file in files or ())
+        files = HfApi().model_info(name, revision=arguments.revision, token=token).siblings or ()
+        safe = any(file.rfilename.endswith(".safetensors") for file in files)
+        if arguments.tensors_file is None:
             patterns += WEIGHTS_PATTERNS if safe else PICKLED_WEIGHTS_PATTERNS
-            report(None, "downloading")
+        else:
+            tensors = _remote_headers(name, arguments.revision, token) if safe else {}
+            arguments.tensors_file.write_bytes(TENSORS.dump_json(tensors))
+        report(None, "downloading")
         folder = Path(
             snapshot_download(name, revision=arguments.revision, token=token, allow_patterns=patterns, max_workers=4)
         )
@@ -83,3 +87,20 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
         ) from error
     report(1.0, "downloaded")
     return Result(source_dir=folder, revision=folder.name)
+
+
+def _remote_headers(name: str, revision: str | None, token: str | None) -> dict[str, TensorFacts]:
+    """Return precision and shape of every weight, read from the heads of the files on the hub."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
+
+    try:
+        metadata = HfApi().get_safetensors_metadata(name, revision=revision, token=token)
+    except (NotASafetensorsRepoError, SafetensorsParsingError):
+        # Weights under unusual names: the checks that need shapes are left to the stages.
+        return {}
+    return {
+        tensor: TensorFacts(dtype=info.dtype, shape=tuple(info.shape))
+        for file in metadata.files_metadata.values()
+        for tensor, info in file.tensors.items()
+    }

@@ -1,7 +1,7 @@
 """Three variants in one job against three runs of the command line, same model, same machine, one after the other.
 
-`python -m tests.bench.conversion_bench` prints both times, their ratio, and whether the int8 and int4 files are byte for
-byte the same. The job's time counts everything, the imports of its stage parent and the verification included.
+`python -m tests.bench.conversion_bench` prints both times, their ratio, and whether the int8 and int4 files are byte
+for byte the same. The job's time counts everything, the imports of its stage parent and the verification included.
 """
 
 import argparse

@@ -56,7 +56,8 @@ class ConversionBed:
             state="queued",
             created_ms=int(time.time() * 1000),
         )
-        self.redis.hset(keys.conversion_job(job.conversion_id), mapping={**job_fields(job)})  # type: ignore[arg-type]
+        for field, value in job_fields(job).items():
+            self.redis.hset(keys.conversion_job(job.conversion_id), field, value)
         self.redis.zadd(keys.CONVERSIONS, {job.conversion_id: job.created_ms})
         self.deliver(job.conversion_id)
         return job.conversion_id
@@ -73,7 +74,7 @@ class ConversionBed:
 
     def events(self, conversion_id: str) -> list[ConversionEvent]:
         entries = self.redis.xrange(keys.conversion_events(conversion_id))
-        return [event_from_fields(fields) for _, fields in entries]  # type: ignore[union-attr,misc,arg-type]
+        return [event_from_fields(fields) for _, fields in entries]  # type: ignore[union-attr,arg-type]
 
     def wait_for_end(self, conversion_id: str, *, seconds: float = 90.0) -> ConversionJob:
         """Wait until a job has ended and return it."""

@@ -1,0 +1,146 @@
+"""The converter worker's process: `python -m converter_worker`."""
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+
+import redis.exceptions
+from celery import Celery
+from celery.signals import setup_logging, worker_shutting_down
+
+from converter_worker.celery_app import make_celery
+from converter_worker.conversion import Conversions
+from converter_worker.health import beat
+from converter_worker.job_store import JobStore, StageTicket, Superseded
+from converter_worker.reaper import MAX_ATTEMPTS, Reaper
+from converter_worker.stage_runner import StageRunner
+from converter_worker.tasks import register_tasks, ticket_sender
+from converter_worker.variant_index import VariantIndex
+from shared.errors import PlatformError, StageCrashed
+from shared.ids import new_id
+from shared.log import configure_logging, get_logger
+from shared.model_store import ModelStore
+from shared.redis_client import create_sync_redis
+from shared.schemas.conversion import ENDED
+from shared.settings import ConverterSettings, refuse_unknown_names
+
+log = get_logger(__name__)
+
+#: How long to wait between tries while Redis is away at start.
+REDIS_RETRY_SECONDS = 1.0
+
+
+def run(settings: ConverterSettings) -> int:
+    """Run the worker until a signal ends it; return the exit code."""
+    worker_id = new_id("w")
+    stopping = threading.Event()
+    state = create_sync_redis(f"converter-{worker_id}", settings.redis_url)
+    transport = create_sync_redis(f"converter-{worker_id}-transport", settings.transport_url)
+    store = ModelStore(settings.store_path)
+    jobs = JobStore(state, worker_id, settings.conversion_lease_seconds)
+    index = VariantIndex(state, store)
+    runner = StageRunner(threads=settings.converter_threads, telemetry=settings.telemetry)
+    app = make_celery(settings)
+    conversions = Conversions(settings, jobs, store, index, runner, ticket_sender(app), stopping)
+    register_tasks(app, conversions, store, index)
+
+    def give_up(ticket: StageTicket) -> None:
+        error = StageCrashed(f"The conversion was taken up {MAX_ATTEMPTS} times and its converter was lost every time.")
+        with contextlib.suppress(Superseded):
+            jobs.end(ticket, "failed", error=error)
+        conversions.clean_up(ticket.conversion_id)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Celery puts its own handlers in place later; until then a signal ends the wait for Redis.
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    if not _prepare(jobs, store, index, stopping):
+        return 0
+    if settings.converter_preload:
+        runner.preload()
+    reaper = Reaper(jobs, transport, ticket_sender(app), give_up)
+    beat(settings.data_dir)
+    reaping = threading.Thread(
+        target=reaper.run, args=(stopping, lambda: beat(settings.data_dir)), name="reaper", daemon=True
+    )
+    reaping.start()
+    try:
+        return _serve(app, worker_id, stopping)
+    finally:
+        stopping.set()
+        runner.close()
+        reaping.join()
+        state.close()
+        transport.close()
+
+
+def _prepare(jobs: JobStore, store: ModelStore, index: VariantIndex, stopping: threading.Event) -> bool:
+    """Clear left-overs and rebuild the index, as soon as Redis is there; False when told to stop before that."""
+    complained = False
+    while not stopping.is_set():
+        try:
+            removed = store.clean_staging(keep=lambda name: _is_unfinished(jobs, name))
+            if removed:
+                log.info("staging_cleaned", folders=len(removed))
+            index.rebuild()
+            return True
+        except redis.exceptions.RedisError as error:
+            if not complained:
+                log.warning(
+                    "redis_unavailable",
+                    error=str(error),
+                    hint="Start Redis, or set OVCHAT_REDIS_URL; this worker goes on trying.",
+                )
+                complained = True
+            stopping.wait(REDIS_RETRY_SECONDS)
+    return False
+
+
+def _is_unfinished(jobs: JobStore, conversion_id: str) -> bool:
+    view = jobs.find(conversion_id)
+    return view is not None and view.job.state not in ENDED
+
+
+def _serve(app: Celery, worker_id: str, stopping: threading.Event) -> int:
+    def stop_stages(**_: object) -> None:
+        stopping.set()
+
+    def keep_logging(**_: object) -> None:
+        """Logging is configured; without a receiver of this signal Celery would do it its own way."""
+
+    worker_shutting_down.connect(stop_stages, weak=False)
+    setup_logging.connect(keep_logging, weak=False)
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    worker = app.Worker(
+        hostname=f"converter-{worker_id}",
+        pool="threads",
+        concurrency=1,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    log.info("converter_started", worker_id=worker_id)
+    worker.start()
+    log.info("converter_stopped", worker_id=worker_id)
+    return int(worker.exitcode or 0)
+
+
+def main() -> None:
+    """Read the settings, configure logging, run."""
+    try:
+        refuse_unknown_names()
+        settings = ConverterSettings()
+    except PlatformError as error:
+        sys.exit(error.message)
+    configure_logging("converter", settings)
+    try:
+        sys.exit(run(settings))
+    except PlatformError as error:
+        sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()

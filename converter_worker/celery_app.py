@@ -1,0 +1,44 @@
+"""The Celery application: JSON only, late acknowledgement, one stage at a time."""
+
+from celery import Celery
+
+from shared import keys
+from shared.settings import ConverterSettings
+
+#: The broker hands a message out again after the stage's time limit and this much more. It is no failure detection: a
+#: dead worker is found by its lease (`reaper.py`).
+VISIBILITY_RESERVE_SECONDS = 3600
+
+
+def make_celery(settings: ConverterSettings) -> Celery:
+    """Return an application for the transport Redis; nothing connects yet, and it is not made the current one."""
+    app = Celery("ovchat-converter", broker=settings.transport_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        result_backend=None,
+        task_acks_late=True,
+        task_acks_on_failure_or_timeout=True,
+        task_reject_on_worker_lost=True,
+        task_default_queue=keys.CONVERSION_QUEUE,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=1,
+        # Stages run in processes of their own; a thread is enough to wait for them, and leaves the main thread free to
+        # answer signals.
+        worker_pool="threads",
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "global_keyprefix": keys.CELERY_PREFIX,
+            "visibility_timeout": settings.stage_time_limit_seconds + VISIBILITY_RESERVE_SECONDS,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
+        task_publish_retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
+    )
+    return app

@@ -1,0 +1,170 @@
+"""A conversion, stage by stage: takes one delivery, runs its step, and settles what became of it."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis.exceptions
+import structlog.contextvars
+
+from converter_worker import source_steps, variant_steps
+from converter_worker.job_store import JobStore, JobView, StageTicket, StopReason, Superseded
+from converter_worker.lease import LeaseKeeper
+from converter_worker.stage_runner import StageRunner, StageStopped
+from converter_worker.step_context import StepContext
+from converter_worker.variant_index import VariantIndex
+from converter_worker.work_folder import WorkFolder
+from shared.errors import InternalError, PlatformError
+from shared.log import get_logger
+from shared.model_store import ModelStore, write_error
+from shared.schemas.conversion import Stage
+from shared.settings import ConverterSettings
+
+log = get_logger(__name__)
+
+#: How often a running stage looks whether its job was cancelled.
+CANCEL_POLL_SECONDS = 0.4
+
+_STEPS: dict[Stage, Callable[[StepContext], list[StageTicket]]] = {
+    "resolve": source_steps.resolve,
+    "download": source_steps.download,
+    "export": variant_steps.export,
+    "compress": variant_steps.compress,
+    "verify": variant_steps.verify,
+    "publish": variant_steps.publish,
+}
+
+
+class ShuttingDown(Exception):
+    """The worker stops: the delivery is to go back into the queue."""
+
+
+@dataclass(frozen=True)
+class Conversions:
+    """Runs stages. `send` puts a ticket into the queue; `stopping` is set when the worker shuts down."""
+
+    settings: ConverterSettings
+    jobs: JobStore
+    store: ModelStore
+    index: VariantIndex
+    runner: StageRunner
+    send: Callable[[StageTicket], None]
+    stopping: threading.Event
+
+    def run_stage(self, ticket: StageTicket) -> None:
+        """Run one delivery of a stage; harmless when it was delivered before, or is out of date.
+
+        Raises:
+            ShuttingDown: the worker stops; the stage was stopped and its claim given back.
+        """
+        with structlog.contextvars.bound_contextvars(
+            conversion_id=ticket.conversion_id, stage=ticket.stage, variant=ticket.variant, attempt=ticket.attempt
+        ):
+            if self.stopping.is_set():
+                raise ShuttingDown
+            view = self.jobs.claim(ticket)
+            if view is None:
+                log.info("stage_delivery_dropped")
+                return
+            started = time.monotonic()
+            log.info("stage_started")
+            with LeaseKeeper(self.jobs, ticket.conversion_id, self.settings.conversion_lease_seconds):
+                try:
+                    self._run(view, ticket)
+                except Superseded:
+                    log.warning("stage_superseded")
+                    return
+            log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
+
+    def _run(self, view: JobView, ticket: StageTicket) -> None:
+        watch = _StopWatch(self.jobs, ticket, self.stopping)
+        try:
+            if watch.should_stop():
+                raise StageStopped
+            following = _STEPS[ticket.stage](self._context(view, ticket, watch))
+        except StageStopped:
+            self._settle_stop(ticket, watch)
+        except PlatformError as error:
+            self._fail(ticket, error)
+        except (Superseded, redis.exceptions.RedisError):
+            # Redis away: nothing can be settled; the lease runs out and the job is taken up again.
+            raise
+        except OSError as error:
+            self._fail(ticket, write_error(error, self.store.path))
+        except Exception as error:
+            log.exception("stage_broke")
+            self._fail(ticket, InternalError(f"The {ticket.stage} stage failed: {type(error).__name__}: {error}"))
+        else:
+            for follower in following:
+                self.send(follower)
+            if following or ticket.stage == "compress":
+                self.jobs.complete(ticket)
+            else:
+                self.clean_up(ticket.conversion_id)
+
+    def clean_up(self, conversion_id: str) -> None:
+        """Remove what a job that has ended left on the disk."""
+        try:
+            self._work_folder(conversion_id).remove()
+            WorkFolder(self.store.staging_dir(conversion_id)).remove()
+        except (OSError, PlatformError) as error:
+            log.warning("clean_up_failed", error=str(error))
+
+    def _settle_stop(self, ticket: StageTicket, watch: "_StopWatch") -> None:
+        if watch.reason == "cancelled":
+            self.jobs.end(ticket, "cancelled")
+            log.info("conversion_cancelled")
+            self.clean_up(ticket.conversion_id)
+            return
+        if watch.reason == "superseded":
+            raise Superseded
+        self.jobs.release(ticket)
+        raise ShuttingDown
+
+    def _fail(self, ticket: StageTicket, error: PlatformError) -> None:
+        self.jobs.end(ticket, "failed", error=error)
+        log.warning("conversion_failed", code=error.code, error=error.message)
+        self.clean_up(ticket.conversion_id)
+
+    def _context(self, view: JobView, ticket: StageTicket, watch: "_StopWatch") -> StepContext:
+        return StepContext(
+            settings=self.settings,
+            jobs=self.jobs,
+            store=self.store,
+            index=self.index,
+            runner=self.runner,
+            view=view,
+            ticket=ticket,
+            work=self._work_folder(ticket.conversion_id),
+            should_stop=watch.should_stop,
+        )
+
+    def _work_folder(self, conversion_id: str) -> WorkFolder:
+        scratch = self.settings.conversion_dir
+        return WorkFolder(self.store.staging_dir(conversion_id) if scratch is None else scratch / conversion_id)
+
+
+class _StopWatch:
+    """Tells a running stage to stop: cancelled, superseded, or the worker shuts down (no reason then)."""
+
+    def __init__(self, jobs: JobStore, ticket: StageTicket, stopping: threading.Event) -> None:
+        self._jobs = jobs
+        self._ticket = ticket
+        self._stopping = stopping
+        self._asked_at = 0.0
+        self.reason: StopReason | None = None
+
+    def should_stop(self) -> bool:
+        """Ask, but Redis only now and then; a Redis that is away stops nothing."""
+        if self._stopping.is_set() or self.reason is not None:
+            return True
+        now = time.monotonic()
+        if now - self._asked_at < CANCEL_POLL_SECONDS:
+            return False
+        self._asked_at = now
+        try:
+            self.reason = self._jobs.stop_reason(self._ticket)
+        except redis.exceptions.RedisError as error:
+            log.warning("cancel_flag_not_read", error=str(error))
+        return self.reason is not None

@@ -1,0 +1,273 @@
+"""Conversion jobs in Redis as the converter sees them: claim a stage, report, end; every write fenced by the attempt.
+
+Beside the fields of :class:`ConversionJob` the job's hash has, each a JSON value: `claim:{attempt}:{stage}:{variant}`,
+who works on a stage or that it is done; `updated_ms`, the last sign of life; and `note:…`, what one stage leaves for
+the next.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+import orjson
+from pydantic import JsonValue
+
+from shared import keys
+from shared.conversion_job import EVENTS_MAX, JOB_TTL_SECONDS, event_fields, job_from_fields
+from shared.errors import PlatformError
+from shared.redis_client import SyncRedis
+from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, Stage, VariantResult
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+    RedisValue = bytes | bytearray | memoryview[int] | str | int | float
+
+DONE = "done"
+#: How far back jobs are looked through for unfinished ones.
+NEWEST_JOBS = 1000
+StopReason = Literal["cancelled", "superseded"]
+
+
+@dataclass(frozen=True)
+class StageTicket:
+    """One delivery of one stage task."""
+
+    conversion_id: str
+    stage: Stage
+    attempt: int
+    variant: str | None = None
+
+    @property
+    def claim_field(self) -> str:
+        """The field of the job's hash that says who works on it."""
+        return f"claim:{self.attempt}:{self.stage}:{self.variant or ''}"
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job with what only the converter reads."""
+
+    job: ConversionJob
+    notes: Mapping[str, JsonValue]
+    claims: Mapping[str, JsonValue]
+    updated_ms: int
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether some stage of the present attempt is being worked on."""
+        prefix = f"claim:{self.job.attempt}:"
+        return any(holder != DONE for field, holder in self.claims.items() if field.startswith(prefix))
+
+
+class Superseded(Exception):
+    """The job has ended, or another attempt has taken over: whoever gets this drops its work."""
+
+
+class JobStore:
+    """Reads and writes jobs; safe for several threads."""
+
+    def __init__(self, redis: SyncRedis, worker_id: str, lease_seconds: float) -> None:
+        self._redis = redis
+        self._worker_id = worker_id
+        self._lease_ms = int(lease_seconds * 1000)
+
+    def find(self, conversion_id: str) -> JobView | None:
+        """Return a job, None where there is none."""
+        return self._view(self._redis.hgetall(keys.conversion_job(conversion_id)))
+
+    def unfinished(self) -> list[JobView]:
+        """Return the jobs that are queued or running, among the newest ones."""
+        ids = [raw.decode() for raw in cast(list[bytes], self._redis.zrevrange(keys.CONVERSIONS, 0, NEWEST_JOBS - 1))]
+        pipeline = self._redis.pipeline(transaction=False)
+        for conversion_id in ids:
+            pipeline.hget(keys.conversion_job(conversion_id), "state")
+        states = cast(list[bytes | None], pipeline.execute())
+        expired = [conversion_id for conversion_id, state in zip(ids, states, strict=True) if state is None]
+        if expired:
+            self._redis.zrem(keys.CONVERSIONS, *expired)
+        views = [
+            self.find(conversion_id)
+            for conversion_id, state in zip(ids, states, strict=True)
+            if state is not None and orjson.loads(state) not in ENDED
+        ]
+        return [view for view in views if view is not None]
+
+    def claim(self, ticket: StageTicket) -> JobView | None:
+        """Take a stage for this worker; None for a delivery that is old, a duplicate, or of a job that has ended."""
+        job_key = keys.conversion_job(ticket.conversion_id)
+
+        def change(pipeline: "Pipeline") -> JobView | None:
+            view = self._view(pipeline.hgetall(job_key))
+            refused = (
+                view is None
+                or view.job.state in ENDED
+                or view.job.attempt != ticket.attempt
+                or ticket.claim_field in view.claims
+            )
+            pipeline.multi()
+            if refused or view is None:
+                return None
+            fields: dict[str, JsonValue] = {ticket.claim_field: self._worker_id, "updated_ms": self.now_ms()}
+            if view.job.state == "queued":
+                fields |= {"state": "running", "started_ms": fields["updated_ms"]}
+            pipeline.hset(job_key, mapping=_encode(fields))
+            pipeline.set(keys.conversion_lease(ticket.conversion_id), self._worker_id, px=self._lease_ms)
+            return view
+
+        return cast(JobView | None, self._transaction(change, job_key))
+
+    def release(self, ticket: StageTicket) -> None:
+        """Give a stage back, so that its next delivery is taken."""
+        self._redis.hdel(keys.conversion_job(ticket.conversion_id), ticket.claim_field)
+
+    def complete(self, ticket: StageTicket) -> None:
+        """Note that a stage is done and what follows it is sent: a duplicate delivery will be dropped."""
+        self.write(ticket, {ticket.claim_field: DONE})
+
+    def renew_lease(self, conversion_id: str) -> None:
+        """Say that the job is being worked on."""
+        self._redis.set(keys.conversion_lease(conversion_id), self._worker_id, px=self._lease_ms)
+
+    def has_lease(self, conversion_id: str) -> bool:
+        """Tell whether somebody works on the job."""
+        return bool(self._redis.exists(keys.conversion_lease(conversion_id)))
+
+    def stop_reason(self, ticket: StageTicket) -> StopReason | None:
+        """Tell whether the stage should be stopped, and why."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hmget(keys.conversion_job(ticket.conversion_id), "state", "attempt")
+        pipeline.exists(keys.conversion_cancel(ticket.conversion_id))
+        (state, attempt), cancelled = pipeline.execute()
+        if state is None or orjson.loads(state) in ENDED or orjson.loads(attempt) != ticket.attempt:
+            return "superseded"
+        return "cancelled" if cancelled else None
+
+    def write(self, ticket: StageTicket, fields: Mapping[str, JsonValue], event: ConversionEvent | None = None) -> None:
+        """Change fields of the job's hash and append an event, both or neither.
+
+        Raises:
+            Superseded: the job has ended or has another attempt; nothing was written.
+        """
+        self._write(ticket.conversion_id, ticket.attempt, fields, event, ends=False)
+
+    def end(
+        self,
+        ticket: StageTicket,
+        state: Literal["succeeded", "failed", "cancelled"],
+        *,
+        error: PlatformError | None = None,
+        results: tuple[VariantResult, ...] = (),
+    ) -> None:
+        """End the job with its one last event.
+
+        Raises:
+            Superseded: it has ended already, or another attempt has it.
+        """
+        view = self.find(ticket.conversion_id)
+        progress = 1.0 if state == "succeeded" or view is None else view.job.progress
+        body = error.body() if error is not None else None
+        fields: dict[str, JsonValue] = {"state": state, "ended_ms": self.now_ms(), "progress": progress}
+        if body is not None:
+            fields["error"] = body.model_dump(mode="json")
+        if results:
+            fields["results"] = [result.model_dump(mode="json") for result in results]
+        event = ConversionEvent(
+            conversion_id=ticket.conversion_id,
+            state=state,
+            stage=ticket.stage,
+            variant=ticket.variant,
+            progress=progress,
+            error=body,
+        )
+        self._write(ticket.conversion_id, ticket.attempt, fields, event, ends=True)
+
+    def raise_attempt(self, conversion_id: str, attempt: int) -> int | None:
+        """Take a job away from whoever had it; None when somebody else did so first."""
+        job_key = keys.conversion_job(conversion_id)
+
+        def change(pipeline: "Pipeline") -> int | None:
+            view = self._view(pipeline.hgetall(job_key))
+            pipeline.multi()
+            if view is None or view.job.state in ENDED or view.job.attempt != attempt:
+                return None
+            pipeline.hset(job_key, mapping=_encode({"attempt": attempt + 1, "updated_ms": self.now_ms()}))
+            return attempt + 1
+
+        return cast(int | None, self._transaction(change, job_key))
+
+    def start_counting(self, ticket: StageTicket, variants: list[str]) -> None:
+        """Note which variants are to be compressed; repeating it before one is counted changes nothing."""
+        pending = keys.conversion_pending(ticket.conversion_id, ticket.attempt)
+        pipeline = self._redis.pipeline()
+        pipeline.sadd(pending, *variants)
+        pipeline.expire(pending, JOB_TTL_SECONDS)
+        pipeline.execute()
+
+    def count_down(self, ticket: StageTicket) -> int:
+        """Note that a variant is compressed and return how many are left."""
+        pending = keys.conversion_pending(ticket.conversion_id, ticket.attempt)
+        pipeline = self._redis.pipeline()
+        pipeline.srem(pending, ticket.variant or "")
+        pipeline.scard(pending)
+        return int(pipeline.execute()[1])
+
+    def left(self, ticket: StageTicket) -> int:
+        """Return how many variants are not compressed yet."""
+        return self._redis.scard(keys.conversion_pending(ticket.conversion_id, ticket.attempt))
+
+    def _write(
+        self,
+        conversion_id: str,
+        attempt: int,
+        fields: Mapping[str, JsonValue],
+        event: ConversionEvent | None,
+        *,
+        ends: bool,
+    ) -> None:
+        job_key, events_key = keys.conversion_job(conversion_id), keys.conversion_events(conversion_id)
+        now_ms = self.now_ms()
+
+        def change(pipeline: "Pipeline") -> bool:
+            state, present = pipeline.hmget(job_key, "state", "attempt")
+            pipeline.multi()
+            if state is None or orjson.loads(state) in ENDED or orjson.loads(present or b"0") != attempt:
+                return False
+            pipeline.hset(job_key, mapping=_encode({**fields, "updated_ms": now_ms}))
+            if event is not None:
+                entry: dict[RedisValue, RedisValue] = dict(event_fields(event).items())
+                pipeline.xadd(events_key, entry, maxlen=EVENTS_MAX, approximate=True)
+            if ends:
+                pipeline.delete(keys.conversion_lease(conversion_id), keys.conversion_cancel(conversion_id))
+                pipeline.delete(keys.conversion_pending(conversion_id, attempt))
+                pipeline.expire(job_key, JOB_TTL_SECONDS)
+                pipeline.expire(events_key, JOB_TTL_SECONDS)
+            return True
+
+        if not self._transaction(change, job_key):
+            raise Superseded
+
+    def _transaction(self, change: "Callable[[Pipeline], object]", key: str) -> object:
+        # Typed as if the callable returned nothing, which `value_from_callable` is for.
+        return self._redis.transaction(cast("Callable[[Pipeline], None]", change), key, value_from_callable=True)
+
+    def now_ms(self) -> int:
+        """Return Redis' time in ms."""
+        seconds, microseconds = self._redis.time()
+        return seconds * 1000 + microseconds // 1000
+
+    def _view(self, raw: object) -> JobView | None:
+        fields = cast(dict[bytes, bytes], raw)
+        if not fields:
+            return None
+        extra = {name.decode(): orjson.loads(value) for name, value in fields.items()}
+        return JobView(
+            job=job_from_fields(fields),
+            notes={name.removeprefix("note:"): value for name, value in extra.items() if name.startswith("note:")},
+            claims={name: value for name, value in extra.items() if name.startswith("claim:")},
+            updated_ms=int(extra.get("updated_ms") or extra["created_ms"]),
+        )
+
+
+def _encode(fields: Mapping[str, JsonValue]) -> "dict[RedisValue, RedisValue]":
+    return {name: orjson.dumps(value) for name, value in fields.items()}

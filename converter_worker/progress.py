@@ -1,0 +1,73 @@
+"""How far a job is, told to those who watch it, but not more often than they can look."""
+
+import time
+from collections.abc import Callable
+
+from converter_worker.job_store import JobStore, StageTicket
+from shared.schemas.conversion import ConversionEvent, Stage
+
+#: Events of one stage are at least this far apart, but for the first and the last.
+EVENT_PAUSE_SECONDS = 0.2
+#: Which part of the whole job each stage is, in the order in which they run.
+_SPANS: dict[Stage, tuple[float, float]] = {
+    "resolve": (0.0, 0.01),
+    "preflight": (0.01, 0.03),
+    "download": (0.03, 0.15),
+    "tokenizer": (0.15, 0.18),
+    "export": (0.18, 0.45),
+    "compress": (0.45, 0.85),
+    "verify": (0.85, 0.97),
+    "publish": (0.97, 1.0),
+}
+
+
+def whole_progress(stage: Stage, stage_progress: float | None, *, done: int = 0, of: int = 1) -> float:
+    """Return the progress of the whole job, 0 to 1.
+
+    `done` of `of` equal parts of the stage, such as variants, are complete before the present one.
+    """
+    start, end = _SPANS[stage]
+    within = min(1.0, (done + (stage_progress or 0.0)) / max(1, of))
+    return round(start + (end - start) * within, 4)
+
+
+class ProgressReporter:
+    """Writes the progress of one stage into its job and its event stream."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        ticket: StageTicket,
+        *,
+        stage: Stage | None = None,
+        variant: str | None = None,
+        done: int = 0,
+        of: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._jobs = jobs
+        self._ticket = ticket
+        self._stage: Stage = stage or ticket.stage
+        self._variant = variant or ticket.variant
+        self._done, self._of = done, of
+        self._clock = clock
+        self._last_at: float | None = None
+
+    def __call__(self, progress: float | None, message: str) -> None:
+        """Report; raises Superseded when the job is no longer this worker's."""
+        now = self._clock()
+        complete = progress is not None and progress >= 1.0
+        if self._last_at is not None and not complete and now - self._last_at < EVENT_PAUSE_SECONDS:
+            return
+        self._last_at = now
+        whole = whole_progress(self._stage, progress, done=self._done, of=self._of)
+        event = ConversionEvent(
+            conversion_id=self._ticket.conversion_id,
+            state="running",
+            stage=self._stage,
+            variant=self._variant,
+            stage_progress=None if progress is None else min(1.0, round(progress, 4)),
+            progress=whole,
+            message=message or None,
+        )
+        self._jobs.write(self._ticket, {"stage": self._stage, "progress": whole}, event)

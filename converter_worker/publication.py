@@ -1,0 +1,143 @@
+"""From a verified folder to a published variant: the manifest says what it is and where it came from."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.errors import StoreUnwritable
+from shared.model_store import ModelStore, write_error
+from shared.schemas.conversion import ConversionPlan, VariantResult
+from shared.schemas.models import Manifest, VariantRequest, Verification
+
+_PACKAGES = ("openvino", "openvino-tokenizers", "nncf", "optimum-intel", "transformers", "tokenizers", "torch")
+_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "model_max_length")
+_DEFAULT_CONTEXT_LENGTH = 2048
+
+
+class VariantWork(BaseModel):
+    """What the stages found out about one variant; a record of its work folder until it is published."""
+
+    model_config = ConfigDict(frozen=True)
+
+    weights_bytes: int
+    compress_seconds: float
+    verify_seconds: float = 0.0
+    verification: Verification | None = None
+
+
+def publish_variant(
+    store: ModelStore,
+    plan: ConversionPlan,
+    request: VariantRequest,
+    work: VariantWork,
+    folder: Path,
+    *,
+    revision: str | None,
+    fp16_bytes: int,
+    staging: Path,
+) -> Manifest:
+    """Publish a variant's folder and return its manifest; a second call finds it published.
+
+    `staging` is a folder on the store's file system; a variant that was worked on elsewhere is copied there first.
+
+    Raises:
+        VariantExists, DiskFull, StoreUnwritable: nothing was published.
+    """
+    staged = folder
+    if folder.is_dir() and store.path.resolve() not in folder.resolve().parents:
+        staged = staging / request.name
+        try:
+            shutil.rmtree(staged, ignore_errors=True)
+            shutil.copytree(folder, staged)
+        except shutil.Error as error:
+            raise StoreUnwritable(f"Cannot copy into {store.path}: {error}") from error
+        except OSError as error:
+            raise write_error(error, store.path) from error
+    # A redelivered publish finds the folder gone and the variant published.
+    described = folder if folder.is_dir() else store.variant_dir(plan.model, request.name)
+    manifest = _manifest(plan, request, work, described, revision=revision, fp16_bytes=fp16_bytes)
+    for file in staged.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
+    return store.publish(staged, manifest)
+
+
+def result_of(manifest: Manifest, work: VariantWork | None) -> VariantResult:
+    """Return what the job says of a variant; without `work` it was published before the job."""
+    return VariantResult(
+        name=manifest.variant,
+        weight_format=manifest.weight_format,
+        recipe=manifest.recipe,
+        weights_bytes=manifest.weights_bytes,
+        compression_rate=manifest.compression_rate,
+        seconds=None if work is None else round(work.compress_seconds + work.verify_seconds, 2),
+        already_published=work is None,
+    )
+
+
+def _manifest(
+    plan: ConversionPlan,
+    request: VariantRequest,
+    work: VariantWork,
+    folder: Path,
+    *,
+    revision: str | None,
+    fp16_bytes: int,
+) -> Manifest:
+    config = _read_json(folder / "config.json")
+    generation = _read_json(folder / "generation_config.json")
+    versions = _versions()
+    return Manifest(
+        model=plan.model,
+        variant=request.name,
+        weight_format=request.weight_format,
+        recipe=request.recipe,
+        source_model=plan.source_model,
+        revision=revision,
+        model_type=str(config.get("model_type", "")),
+        context_length=context_length(config),
+        eos_token_ids=eos_token_ids(config, generation),
+        stack=f"transformers-{versions.get('transformers', 'unknown')}",
+        versions=versions,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files={},
+        weights_bytes=work.weights_bytes,
+        fp16_weights_bytes=fp16_bytes,
+        verification=work.verification,
+    )
+
+
+def context_length(config: dict[str, object]) -> int:
+    """Return how many tokens the model was made for; families name it differently."""
+    for field in _CONTEXT_FIELDS:
+        value = config.get(field)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return _DEFAULT_CONTEXT_LENGTH
+
+
+def eos_token_ids(config: dict[str, object], generation: dict[str, object]) -> tuple[int, ...]:
+    """Return the tokens that end an answer: the generation configuration's, else the model's."""
+    value = generation.get("eos_token_id", config.get("eos_token_id"))
+    ids = value if isinstance(value, list) else [value]
+    return tuple(token_id for token_id in ids if isinstance(token_id, int))
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _read_json(file: Path) -> dict[str, object]:
+    if not file.is_file():
+        return {}
+    content = json.loads(file.read_text("utf-8"))
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,61 @@
+"""Where a source model comes from: the packaged demo model, a local folder, or the model hub."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter_worker.checkpoint_facts import local_revision
+from converter_worker.demo_model import (
+    DEMO_REVISION,
+    DEMO_SOURCE_MODEL,
+    find_packaged_gguf,
+    prepare_demo_checkpoint,
+)
+from shared.errors import SourceNotFound
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A checkpoint folder that is here."""
+
+    folder: Path
+    revision: str
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A model that the hub has to be asked for."""
+
+    hub_id: str
+    revision: str | None
+
+
+def resolve_source(
+    source_model: str, revision: str | None, *, packaged_demo: bool, cache_folder: Path
+) -> LocalSource | HubSource:
+    """Tell what a source model's name means; prepares the demo model's checkpoint where that is meant.
+
+    Raises:
+        SourceNotFound: a path that does not exist, or a text that is neither a path nor a hub id.
+    """
+    if packaged_demo and source_model.lower() == DEMO_SOURCE_MODEL.lower() and revision is None:
+        gguf_file = find_packaged_gguf()
+        if gguf_file is not None:
+            return LocalSource(prepare_demo_checkpoint(gguf_file, cache_folder), DEMO_REVISION)
+    folder = Path(source_model).expanduser()
+    if folder.is_absolute() or source_model.startswith("."):
+        if not folder.is_dir():
+            raise SourceNotFound(
+                f"There is no folder {source_model} on the converter's machine. In a container only mounted folders "
+                "exist: mount the checkpoint's folder into the converter, or name a hub id.",
+                param="source_model",
+            )
+        return LocalSource(folder.resolve(), local_revision(folder))
+    if not _HUB_ID.match(source_model):
+        raise SourceNotFound(
+            f"{source_model!r} is neither an absolute path nor a model id such as 'organisation/model'.",
+            param="source_model",
+        )
+    return HubSource(source_model, revision)

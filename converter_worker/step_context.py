@@ -1,0 +1,131 @@
+"""What every step of a conversion has at hand, and the two things that steps do: run a stage, and make a folder."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from converter_worker.job_store import JobStore, JobView, StageTicket
+from converter_worker.progress import ProgressReporter
+from converter_worker.stage_runner import StageRun, StageRunner
+from converter_worker.variant_index import VariantIndex
+from converter_worker.work_folder import WorkFolder
+from shared.errors import InternalError, VariantCorrupt, VariantExists, VariantNotPublished
+from shared.model_store import ModelStore
+from shared.schemas.conversion import ConversionPlan, Stage
+from shared.schemas.models import Manifest, VariantRequest
+from shared.settings import ConverterSettings
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """One delivery of one stage task; `should_stop` is asked some times a second while a stage runs."""
+
+    settings: ConverterSettings
+    jobs: JobStore
+    store: ModelStore
+    index: VariantIndex
+    runner: StageRunner
+    view: JobView
+    ticket: StageTicket
+    work: WorkFolder
+    should_stop: Callable[[], bool]
+
+    @property
+    def plan(self) -> ConversionPlan:
+        """What the job is to make."""
+        return self.view.job.plan
+
+    def next(self, stage: Stage, variant: str | None = None) -> StageTicket:
+        """Return the ticket of a stage that follows."""
+        return StageTicket(self.ticket.conversion_id, stage, self.ticket.attempt, variant)
+
+    def reporter(self, stage: Stage, *, variant: str | None = None, done: int = 0, of: int = 1) -> ProgressReporter:
+        """Return a reporter for a stage, or for one of `of` equal parts of it."""
+        return ProgressReporter(self.jobs, self.ticket, stage=stage, variant=variant, done=done, of=of)
+
+    def note(self, name: str) -> str:
+        """Return what an earlier step wrote into the job.
+
+        Raises:
+            InternalError: it did not.
+        """
+        value = self.view.notes.get(name)
+        if not isinstance(value, str):
+            raise InternalError(f"The job lacks what an earlier stage found out ({name}).")
+        return value
+
+    def run(
+        self,
+        stage: Stage,
+        arguments: Mapping[str, JsonValue],
+        report: ProgressReporter,
+        *,
+        module: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> dict[str, JsonValue]:
+        """Run a stage in a child and return its result."""
+        report(0.0, "")
+        return self.runner.run(
+            StageRun(
+                stage,
+                arguments,
+                self.work.log_file(stage),
+                float(self.settings.stage_time_limit_seconds),
+                module=module,
+                on_progress=report,
+                should_stop=self.should_stop,
+                environment=environment,
+            )
+        )
+
+    def make(
+        self,
+        target: Path,
+        stage: Stage,
+        arguments: Mapping[str, JsonValue],
+        report: ProgressReporter,
+        *,
+        finish: Callable[[Path], None] = lambda part: None,
+    ) -> dict[str, JsonValue]:
+        """Run a stage that makes a folder, unless it is there; return its result with the `seconds` it took.
+
+        `finish` completes the folder before it gets its final name.
+        """
+        record = f"{stage}-{target.name}"
+        if target.is_dir() and (known := self.work.recall(record)) is not None:
+            report(1.0, "done before")
+            return known
+        part = self.work.begin(target, self.ticket.attempt)
+        started = time.monotonic()
+        result = self.run(stage, {**arguments, "output_dir": str(part)}, report)
+        result["seconds"] = round(time.monotonic() - started, 3)
+        finish(part)
+        self.work.record(record, result)
+        self.work.finish(part, target)
+        return result
+
+    def find_published(self, request: VariantRequest, revision: str) -> Manifest | None:
+        """Return the published variant that a request asks for, None where its name is free.
+
+        Raises:
+            VariantExists: the name belongs to something else.
+        """
+        try:
+            manifest = self.store.manifest(self.plan.model, request.name)
+        except (VariantNotPublished, VariantCorrupt):
+            return None
+        asked = (self.plan.source_model, revision, request.weight_format, request.recipe)
+        if (manifest.source_model, manifest.revision, manifest.weight_format, manifest.recipe) == asked:
+            return manifest
+        raise VariantExists(
+            f"{self.plan.model}:{request.name} is published from another source, revision or recipe. "
+            "Choose another variant name, or delete the published one first.",
+            param="variants",
+        )
+
+    def missing_variants(self, revision: str) -> list[VariantRequest]:
+        """Return the variants of the plan that are not published yet."""
+        return [request for request in self.plan.variants if self.find_published(request, revision) is None]

@@ -1,0 +1,61 @@
+"""The index of published variants in Redis: a copy, quick to read, of what the store's manifests say."""
+
+from typing import cast
+
+from shared import keys
+from shared.errors import VariantCorrupt, VariantNotPublished
+from shared.log import get_logger
+from shared.model_store import ModelStore
+from shared.redis_client import SyncRedis
+from shared.schemas.models import Manifest, VariantRecord
+
+log = get_logger(__name__)
+
+
+class VariantIndex:
+    """Writes the index."""
+
+    def __init__(self, redis: SyncRedis, store: ModelStore) -> None:
+        self._redis = redis
+        self._store = store
+
+    def rebuild(self) -> int:
+        """Make the index say what the manifests say; return how many variants there are.
+
+        A variant that is published meanwhile is not lost: only a name whose manifest is missing is removed.
+        """
+        manifests = list(self._store.manifests())
+        for manifest in manifests:
+            self.put(manifest)
+        present = {f"{manifest.model}:{manifest.variant}" for manifest in manifests}
+        for raw in cast(list[bytes], self._redis.hkeys(keys.VARIANTS)):
+            model, _, variant = raw.decode().partition(":")
+            if f"{model}:{variant}" not in present and not self._is_published(model, variant):
+                self.remove(model, variant)
+        log.info("variants_indexed", variants=len(manifests))
+        return len(manifests)
+
+    def put(self, manifest: Manifest) -> None:
+        """Add or replace a variant."""
+        record = VariantRecord.from_manifest(manifest)
+        pipeline = self._redis.pipeline()
+        pipeline.hset(keys.VARIANTS, record.key, record.model_dump_json())
+        pipeline.hset(keys.MODEL_SOURCES, manifest.model, manifest.source_model)
+        pipeline.execute()
+
+    def remove(self, model: str, variant: str) -> None:
+        """Remove a variant; with its last one a model gives up its name and its default."""
+        self._redis.hdel(keys.VARIANTS, f"{model}:{variant}")
+        names = cast(list[bytes], self._redis.hkeys(keys.VARIANTS))
+        if not any(name.decode().startswith(f"{model}:") for name in names):
+            pipeline = self._redis.pipeline()
+            pipeline.hdel(keys.MODEL_SOURCES, model)
+            pipeline.hdel(keys.DEFAULT_VARIANTS, model)
+            pipeline.execute()
+
+    def _is_published(self, model: str, variant: str) -> bool:
+        try:
+            self._store.manifest(model, variant)
+        except (VariantNotPublished, VariantCorrupt):
+            return False
+        return True

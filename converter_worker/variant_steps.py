@@ -1,0 +1,109 @@
+"""The steps that make variants: export once, compress each, verify each, publish all."""
+
+import time
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from converter_worker import publication
+from converter_worker.job_store import StageTicket
+from converter_worker.publication import VariantWork
+from converter_worker.step_context import StepContext
+from shared.errors import InternalError, SourceNotFound
+from shared.schemas.conversion import VariantResult
+from shared.schemas.models import VariantRequest
+
+
+def export(context: StepContext) -> list[StageTicket]:
+    """Write the tokenizer and the base IR; then one ticket per variant that is to be made."""
+    source_dir = Path(context.note("source_dir"))
+    if not source_dir.is_dir():
+        raise SourceNotFound(f"The folder {source_dir} is gone.", param="source_model")
+    arguments: dict[str, JsonValue] = {
+        "source_dir": str(source_dir),
+        "trust_remote_code": context.plan.trust_remote_code,
+    }
+    # The tokenizer comes first: it takes seconds, and a model that has none should not cost an export.
+    context.make(context.work.tokenizer, "tokenizer", arguments, context.reporter("tokenizer"))
+    context.make(context.work.base, "export", arguments, context.reporter("export"))
+    names = [request.name for request in context.missing_variants(context.note("revision"))]
+    if not names:
+        return [context.next("publish")]
+    context.jobs.start_counting(context.ticket, names)
+    return [context.next("compress", variant=name) for name in names]
+
+
+def compress(context: StepContext) -> list[StageTicket]:
+    """Make one variant; whoever makes the last one sends verify."""
+    request = next(request for request in context.plan.variants if request.name == context.ticket.variant)
+    arguments: dict[str, JsonValue] = {
+        "base_dir": str(context.work.base),
+        "weight_format": request.weight_format,
+        "recipe": request.recipe.model_dump(mode="json"),
+        "source_model": context.plan.source_model,
+    }
+    of = len(context.plan.variants)
+    report = context.reporter(
+        "compress", variant=request.name, done=max(0, of - context.jobs.left(context.ticket)), of=of
+    )
+    context.make(context.work.variant(request.name), "compress", arguments, report, finish=context.work.add_tokenizer)
+    return [] if context.jobs.count_down(context.ticket) else [context.next("verify")]
+
+
+def verify(context: StepContext) -> list[StageTicket]:
+    """Load each new variant and let it say something."""
+    requests = [request for request in context.plan.variants if context.work.variant(request.name).is_dir()]
+    for done, request in enumerate(requests):
+        record = f"verify-{request.name}"
+        if context.work.recall(record) is not None:
+            continue
+        started = time.monotonic()
+        report = context.reporter("verify", variant=request.name, done=done, of=len(requests))
+        result = context.run("verify", {"variant_dir": str(context.work.variant(request.name))}, report)
+        context.work.record(record, {**result, "seconds": round(time.monotonic() - started, 3)})
+    return [context.next("publish")]
+
+
+def publish(context: StepContext) -> list[StageTicket]:
+    """Make the variants visible, one rename each, and end the job."""
+    revision = context.note("revision")
+    base = context.work.recall("export-base")
+    results: list[VariantResult] = []
+    for done, request in enumerate(context.plan.variants):
+        context.reporter("publish", variant=request.name, done=done, of=len(context.plan.variants))(0.0, "publishing")
+        made = _made(context, request)
+        if made is None or base is None:
+            published = context.find_published(request, revision)
+            if published is None:
+                raise InternalError(f"The variant {request.name} was not made.")
+            results.append(publication.result_of(published, None))
+            continue
+        manifest = publication.publish_variant(
+            context.store,
+            context.plan,
+            request,
+            made,
+            context.work.variant(request.name),
+            revision=revision,
+            fp16_bytes=int(str(base["fp16_weights_bytes"])),
+            staging=context.store.staging_dir(context.ticket.conversion_id),
+        )
+        context.index.put(manifest)
+        results.append(publication.result_of(manifest, made))
+    context.jobs.end(context.ticket, "succeeded", results=tuple(results))
+    return []
+
+
+def _made(context: StepContext, request: VariantRequest) -> VariantWork | None:
+    compressed = context.work.recall(f"compress-{request.name}")
+    verified = context.work.recall(f"verify-{request.name}")
+    if compressed is None or verified is None:
+        return None
+    return VariantWork.model_validate(
+        {
+            "weights_bytes": compressed["weights_bytes"],
+            "compress_seconds": compressed["seconds"],
+            "verify_seconds": verified["seconds"],
+            "verification": verified["verification"],
+        }
+    )
