@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +115,7 @@ async def _run(plan: Plan) -> int:
 
 
 async def _serve(plan: Plan, supervisor: Supervisor) -> None:
+    began_ms = int(time.time() * 1000)
     environment = {**_TERMINAL_GRACES, **os.environ}
     environment |= {
         "OVCHAT_DATA_DIR": str(plan.data_dir),
@@ -133,7 +135,10 @@ async def _serve(plan: Plan, supervisor: Supervisor) -> None:
         if plan.demo:
             await supervisor.until(convert_demo_model(client))
         with Step("inference worker") as step:
-            step.detail = await supervisor.until(_until_a_worker_is_ready(client))
+            # A worker of the last start that was killed stays registered until its heartbeat is missed for a while. The
+            # embedded Redis has this machine's clock; another one is not compared with it.
+            since_ms = 0 if plan.redis_url is not None else began_ms
+            step.detail = await supervisor.until(_until_a_worker_is_ready(client, since_ms))
         supervisor.platform_is_ready()
         _welcome(plan, address, settings, [found.model for found in await client.models()])
     await supervisor.until(asyncio.Event().wait())
@@ -173,10 +178,10 @@ async def _until_ready(address: GatewayAddress) -> None:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _until_a_worker_is_ready(client: HttpClient) -> str:
+async def _until_a_worker_is_ready(client: HttpClient, since_ms: int) -> str:
     while True:
         for worker in await client.workers():
-            if worker.state == "ready":
+            if worker.state == "ready" and worker.started_ms >= since_ms:
                 return " ".join(part for part in (worker.device, worker.device_name) if part)
         await asyncio.sleep(_POLL_SECONDS)
 
