@@ -65,17 +65,24 @@ class SlotKeeper:
         await self._registry.set_slots(self._worker_id(), variant, None)
 
     async def _flush(self) -> None:
-        for variant in list(self._stale):
+        while self._stale:
+            variant = self._stale.pop()
+            # Both are taken out before Redis is asked: what changes meanwhile is put in again and not overlooked.
             self._released.pop(variant, None)
             free = self._free_slots(variant)
-            await self._registry.set_slots(self._worker_id(), variant, free)
-            self._stale.discard(variant)
-            if free:
-                await self._queue.take(self._worker_id(), variant)
-        for variant in list(self._released):
-            count = self._released.pop(variant, 0)
-            # Until the answer is here the number in the registry is not known.
-            self._stale.add(variant)
-            if self._free_slots(variant) is not None:
+            try:
+                await self._registry.set_slots(self._worker_id(), variant, free)
+                if free:
+                    await self._queue.take(self._worker_id(), variant)
+            except AWAY:
+                self._stale.add(variant)
+                raise
+        while self._released:
+            variant, count = self._released.popitem()
+            if self._free_slots(variant) is None:
+                continue
+            try:
                 await self._queue.take(self._worker_id(), variant, count)
-            self._stale.discard(variant)
+            except AWAY:
+                self._stale.add(variant)
+                raise

@@ -62,12 +62,12 @@ class WorkerClient:
     async def until(self, condition: Callable[[list[RegisteredWorker]], bool], *, seconds: float = 20) -> None:
         """Return once the registry's workers fulfil a condition."""
         async with asyncio.timeout(seconds):
-            while not condition(list(await self.registry.workers())):
+            while not condition(list(await self.registry.workers())):  # noqa: ASYNC110 - it polls another process.
                 await asyncio.sleep(0.01)
 
     async def ready_worker(self, variant: str = VARIANT) -> str:
         """Return a worker that has the variant ready, after telling one to load it."""
-        await self.until(lambda workers: bool(workers))
+        await self.until(bool)
         worker_id = (await self.registry.workers())[0].info.worker_id
         await self.registry.send(worker_id, LoadVariant(variant=variant))
         await self.until(lambda workers: any(variant in worker.free_slots for worker in workers))
@@ -108,7 +108,7 @@ class WorkerClient:
         entries: tuple[JournalEntry, ...] = ()
         try:
             async with asyncio.timeout(seconds):
-                while not condition(entries := await self.journal.read(generation_id)):
+                while not condition(entries := await self.journal.read(generation_id)):  # noqa: ASYNC110 - it polls another process.
                     await asyncio.sleep(0.005)
         except TimeoutError:
             raise AssertionError(f"{generation_id} has {[entry.kind for entry in entries]}") from None
@@ -123,7 +123,7 @@ class WorkerClient:
     async def load_failure(self, variant: str = VARIANT) -> ErrorBody:
         """Return why a variant could not be loaded, once it is known."""
         async with asyncio.timeout(20):
-            while (raw := await self.redis.get(keys.load_failure(variant))) is None:
+            while (raw := await self.redis.get(keys.load_failure(variant))) is None:  # noqa: ASYNC110 - it polls another process.
                 await asyncio.sleep(0.01)
         return ErrorBody.model_validate_json(raw)
 

@@ -1,0 +1,410 @@
+"""A worker process with the sample engine on a real Redis; the test plays the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+
+from shared import keys
+from shared.journal import NewEntry
+from shared.redis_client import AsyncRedis, create_redis
+from shared.schemas.generation import GenerationParams
+from shared.schemas.workers import CancelGeneration, LoadVariant, UnloadVariant
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import Service
+from tests.helpers.worker_client import (
+    VARIANT,
+    WorkerClient,
+    assert_well_formed,
+    publish_sample_variant,
+    text_of,
+    tokens_of,
+)
+
+pytestmark = pytest.mark.connected
+StartWorker = Callable[..., Service]
+LONG = GenerationParams(temperature=0, max_new_tokens=2000)
+
+
+@pytest.fixture
+def client(transport: AsyncRedis) -> WorkerClient:
+    return WorkerClient(transport)
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path, redis_url: str) -> Iterator[StartWorker]:
+    workers: list[Service] = []
+
+    def start(url: str = redis_url, **settings: object) -> Service:
+        environment = {
+            "OVCHAT_REDIS_URL": url,
+            "OVCHAT_DATA_DIR": str(tmp_path),
+            "OVCHAT_ENGINE": "sample",
+            "OVCHAT_SAMPLE_TOKENS_PER_SECOND": "200",
+            "OVCHAT_MAX_SEQUENCES": "8",
+            **{f"OVCHAT_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        worker = Service("inference_worker", environment, tmp_path / f"worker-{len(workers)}.log").start()
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.kill()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+def replica_pid(worker: Service) -> int:
+    """The one replica process of a worker."""
+    (pid,) = [
+        child.pid for child in psutil.Process(worker.pid).children() if "inference_worker.replica" in child.cmdline()
+    ]
+    return int(pid)
+
+
+async def test_an_answer_is_journaled_from_start_to_end(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store, replay_text="The capital of France is Paris. 😀")
+    start_worker()
+    worker_id = await client.ready_worker()
+    entries = await client.ended(await client.ask(params=LONG))
+    assert_well_formed(entries)
+    assert text_of(entries) == "The capital of France is Paris. 😀"
+    started, finished = orjson.loads(entries[0].frame), orjson.loads(entries[-1].frame)
+    assert (started["worker_id"], started["model"], started["variant"]) == (worker_id, "demo", "int8")
+    assert finished["finish_reason"] == "stop"
+    assert finished["usage"] == {
+        "prompt_tokens": started["prompt_tokens"],
+        "completion_tokens": len(tokens_of(entries)),
+    }
+    assert 0 <= finished["timings"]["first_token_ms"] <= finished["timings"]["total_ms"]
+
+
+async def test_many_generations_share_the_slots_and_all_end(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store)
+    start_worker()
+    await client.ready_worker()
+    asked = [await client.ask(f"number {number}") for number in range(60)]
+    for generation_id in asked:
+        entries = await client.ended(generation_id)
+        assert_well_formed(entries)
+        assert len(tokens_of(entries)) == 20
+    await client.until(lambda workers: workers[0].free_slots[VARIANT] == 8)
+    await client.until(lambda workers: workers[0].info.generated_tokens == 60 * 20)
+
+
+async def test_a_stop_string_is_never_shown(client: WorkerClient, start_worker: StartWorker, store: Path) -> None:
+    publish_sample_variant(store, replay_text="one two END three")
+    start_worker()
+    await client.ready_worker()
+    entries = await client.ended(await client.ask(params=LONG.model_copy(update={"stop": ("END",)})))
+    assert text_of(entries) == "one two "
+    assert orjson.loads(entries[-1].frame)["finish_reason"] == "stop"
+    await client.until(lambda workers: workers[0].free_slots[VARIANT] == 8)
+
+
+async def cancel(client: WorkerClient, worker_id: str, generation_id: str) -> float:
+    """Cancel and return the seconds until the end was journaled."""
+    begin = time.monotonic()
+    await client.registry.send(worker_id, CancelGeneration(generation_id=generation_id))
+    entries = await client.ended(generation_id)
+    seconds = time.monotonic() - begin
+    assert orjson.loads(entries[-1].frame)["finish_reason"] == "cancelled"
+    return seconds
+
+
+async def test_cancel_in_prefill_and_in_decode_is_quick_and_frees_the_slot(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store, prefill_tokens_per_second=2.0)
+    publish_sample_variant(store, "other:int8")
+    start_worker()
+    worker_id = await client.ready_worker()
+    await client.ready_worker("other:int8")
+    prefill = await client.ask(params=LONG)
+    await client.entries_until(prefill, bool)
+    assert await cancel(client, worker_id, prefill) < 0.5
+    decode = await client.ask(variant="other:int8", params=LONG)
+    await client.entries_until(decode, lambda entries: len(entries) > 5)
+    assert await cancel(client, worker_id, decode) < 0.5
+    count = len(await client.journal.read(decode))
+    await client.until(lambda workers: set(workers[0].free_slots.values()) == {8})
+    assert len(await client.journal.read(decode)) == count
+
+
+async def test_cancel_in_the_queue_ends_it_there(client: WorkerClient, start_worker: StartWorker, store: Path) -> None:
+    publish_sample_variant(store)
+    start_worker(max_sequences=1)
+    worker_id = await client.ready_worker()
+    busy, queued = await client.ask(params=LONG), await client.ask()
+    assert await client.queue.cancel(queued, "ann") == "cancelled"
+    await cancel(client, worker_id, busy)
+    after = await client.ask()
+    assert_well_formed(await client.ended(after))
+    assert len(await client.journal.read(queued)) == 1
+
+
+async def test_a_late_writer_with_an_older_attempt_is_refused(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    """Accident: a worker that was declared lost and comes back writes into an answer that another one continues."""
+    publish_sample_variant(store)
+    worker = start_worker()
+    worker_id = await client.ready_worker()
+    generation_id = await client.ask(params=LONG)
+    await client.entries_until(generation_id, lambda entries: len(entries) > 5)
+    worker.signal(signal.SIGSTOP)
+    reaped = await client.registry.reap(worker_id, silent_ms=0)
+    assert reaped is not None
+    assert reaped.requeued == (generation_id,)
+    before = await client.journal.read(generation_id)
+    worker.signal(signal.SIGCONT)
+    # It comes back under a new id, with its replica still loaded, and takes what waits: as another attempt.
+    await client.until(lambda workers: any(w.info.worker_id != worker_id and w.free_slots for w in workers))
+    await client.place()
+    entries = await client.entries_until(generation_id, lambda entries: len(entries) > len(before) + 5)
+    assert {entry.attempt for entry in entries[: len(before)]} == {1}
+    assert {entry.attempt for entry in entries[len(before) :]} == {2}
+    assert entries[len(before)].kind == "resumed"
+
+
+async def test_a_killed_replica_is_replaced_and_the_answer_goes_on(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    """Accident: the engine crashes and the answers of everybody who was talking to it are lost."""
+    publish_sample_variant(store)
+    worker = start_worker()
+    await client.ready_worker()
+    params = GenerationParams(temperature=0, max_new_tokens=200)
+    whole = await client.ended(await client.ask("same", params=params))
+    generation_id = await client.ask("same", params=params)
+    await client.entries_until(generation_id, lambda entries: len(entries) > 20)
+    os.kill(replica_pid(worker), signal.SIGKILL)
+    await client.until(lambda workers: workers[0].free_slots == {})
+    await client.until(lambda workers: VARIANT in workers[0].free_slots)
+    await client.place()
+    entries = await client.ended(generation_id)
+    assert_well_formed(entries)
+    assert [entry.kind for entry in entries].count("resumed") == 1
+    assert text_of(entries) == text_of(whole)
+    assert tokens_of(entries) == tokens_of(whole)
+    assert orjson.loads(entries[-1].frame)["usage"]["completion_tokens"] == 200
+
+
+async def test_a_generation_that_kills_every_engine_fails_and_the_worker_lives(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    """Accident: one poisonous prompt restarts the engine for ever."""
+    publish_sample_variant(store, crash_after_tokens=3)
+    publish_sample_variant(store, "good:int8")
+    worker = start_worker()
+    await client.ready_worker()
+    await client.ask()
+    for _ in range(2):
+        await client.until(lambda workers: VARIANT in workers[0].free_slots)
+        await client.place()
+        await client.until(lambda workers: VARIANT not in workers[0].free_slots)
+    assert (await client.load_failure()).code == "load_failed"
+    await client.ready_worker("good:int8")
+    assert_well_formed(await client.ended(await client.ask(variant="good:int8")))
+    assert worker.process is not None
+    assert worker.process.poll() is None
+
+
+async def test_a_corrupt_variant_is_refused_and_the_worker_lives(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    folder = publish_sample_variant(store)
+    publish_sample_variant(store, "good:int8")
+    with (folder / "tokenizer.json").open("r+b") as file:
+        file.truncate(100)
+    start_worker()
+    await client.until(bool)
+    worker_id = (await client.registry.workers())[0].info.worker_id
+    await client.registry.send(worker_id, LoadVariant(variant=VARIANT))
+    failure = await client.load_failure()
+    assert failure.code == "variant_corrupt"
+    assert "tokenizer.json" in failure.message
+    await client.ready_worker("good:int8")
+    assert_well_formed(await client.ended(await client.ask(variant="good:int8")))
+
+
+async def test_the_least_recently_used_idle_replica_makes_room(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    for variant in ("a:x", "b:x", "c:x"):
+        publish_sample_variant(store, variant)
+    start_worker(max_replicas=2)
+    await client.ready_worker("a:x")
+    await client.ready_worker("b:x")
+    await client.ended(await client.ask(variant="a:x"))
+    await client.ready_worker("c:x")
+    await client.until(lambda workers: set(workers[0].free_slots) == {"a:x", "c:x"})
+
+
+async def test_a_busy_replica_is_not_ended_for_another(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store, "a:x")
+    publish_sample_variant(store, "b:x")
+    start_worker(max_replicas=1)
+    worker_id = await client.ready_worker("a:x")
+    params = GenerationParams(temperature=0, max_new_tokens=100)
+    first = await client.ask(variant="a:x", params=params)
+    await client.registry.send(worker_id, LoadVariant(variant="b:x"))
+    assert len(tokens_of(await client.ended(first))) == 100
+    await client.until(lambda workers: set(workers[0].free_slots) == {"b:x"})
+
+
+async def test_unload_waits_for_what_runs(client: WorkerClient, start_worker: StartWorker, store: Path) -> None:
+    publish_sample_variant(store)
+    start_worker()
+    worker_id = await client.ready_worker()
+    first = await client.ask(params=GenerationParams(temperature=0, max_new_tokens=100))
+    await client.registry.send(worker_id, UnloadVariant(variant=VARIANT))
+    await client.until(lambda workers: workers[0].free_slots == {})
+    assert len(tokens_of(await client.ended(first))) == 100
+    await client.until(lambda workers: workers[0].info.replicas == ())
+
+
+async def test_a_draining_worker_finishes_what_runs_and_leaves(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store)
+    worker = start_worker()
+    await client.ready_worker()
+    first = await client.ask(params=GenerationParams(temperature=0, max_new_tokens=150))
+    await client.entries_until(first, lambda entries: len(entries) > 3)
+    worker.signal(signal.SIGTERM)
+    await client.until(lambda workers: workers[0].info.state == "draining" and workers[0].free_slots == {})
+    waiting = await client.ask()
+    assert len(tokens_of(await client.ended(first))) == 150
+    await client.until(lambda workers: workers == [])
+    assert worker.stop(seconds=10) == 0
+    assert await client.queue.position(waiting, VARIANT) == 0
+
+
+async def test_what_does_not_end_within_the_grace_time_waits_again(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store)
+    worker = start_worker(drain_grace_seconds=0.3)
+    await client.ready_worker()
+    first = await client.ask(params=LONG)
+    await client.entries_until(first, lambda entries: len(entries) > 3)
+    assert worker.stop(seconds=10) == 0
+    assert await client.queue.position(first, VARIANT) == 0
+    before = await client.journal.read(first)
+    start_worker()
+    await client.ready_worker()
+    await client.place()
+    entries = await client.entries_until(first, lambda entries: len(entries) > len(before) + 3)
+    assert entries[len(before)].kind == "resumed"
+
+
+async def test_errors_of_one_generation_end_it_alone(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store, kv_cache_tokens=400)
+    start_worker()
+    await client.ready_worker()
+    too_long = await client.ended(await client.ask("word " * 3000))
+    assert orjson.loads(too_long[-1].frame)["error"]["code"] == "context_length_exceeded"
+    no_memory = await client.ended(await client.ask("x" * 300, params=LONG))
+    assert orjson.loads(no_memory[-1].frame)["error"]["code"] == "kv_cache_exhausted"
+    assert_well_formed(await client.ended(await client.ask()))
+    await client.until(lambda workers: workers[0].free_slots[VARIANT] == 8)
+
+
+async def test_a_redis_that_restarts_loses_and_repeats_nothing(
+    own_redis: RedisServer, start_worker: StartWorker, store: Path
+) -> None:
+    """Accident: entries of the seconds without Redis are lost, or those without an answer are written twice."""
+    publish_sample_variant(store)
+    redis = create_redis("test", own_redis.url)
+    try:
+        client = WorkerClient(redis)
+        start_worker(url=own_redis.url)
+        await client.ready_worker()
+        params = GenerationParams(temperature=0, max_new_tokens=600)
+        asked = [await client.ask(f"number {number}", params=params) for number in range(4)]
+        for generation_id in asked:
+            await client.entries_until(generation_id, lambda entries: len(entries) > 20)
+        own_redis.kill()
+        await asyncio.sleep(0.5)
+        own_redis.start()
+        for generation_id in asked:
+            entries = await client.ended(generation_id)
+            assert_well_formed(entries)
+            assert len(tokens_of(entries)) == 600
+            assert {entry.attempt for entry in entries} == {1}
+        assert_well_formed(await client.ended(await client.ask()))
+        await client.until(lambda workers: workers[0].free_slots[VARIANT] == 8)
+    finally:
+        await redis.aclose()
+
+
+async def test_a_worker_waits_for_a_redis_that_is_away_at_start(
+    tmp_path: Path, start_worker: StartWorker, own_redis: RedisServer
+) -> None:
+    own_redis.stop()
+    worker = start_worker(url=own_redis.url)
+    await asyncio.sleep(0.5)
+    own_redis.start()
+    redis = create_redis("test", own_redis.url)
+    try:
+        await WorkerClient(redis).until(lambda workers: len(workers) == 1)
+    finally:
+        await redis.aclose()
+    assert worker.stop(seconds=10) == 0
+
+
+async def test_an_unreadable_command_does_not_stop_the_worker(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store)
+    start_worker()
+    worker_id = await client.ready_worker()
+    await client.redis.xadd(keys.worker_stream(worker_id), {"c": b"{no json"})
+    await client.redis.xadd(keys.worker_stream(worker_id), {"other": b"1"})
+    assert_well_formed(await client.ended(await client.ask()))
+
+
+async def test_a_generation_that_was_failed_from_outside_is_stopped(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store)
+    start_worker()
+    await client.ready_worker()
+    generation_id = await client.ask(params=LONG)
+    await client.entries_until(generation_id, lambda entries: len(entries) > 3)
+    state = await client.redis.hgetall(keys.generation_state(generation_id))
+    entry = NewEntry(generation_id, int(state[b"attempt"]), "finished", int(state[b"seq"]), (), b"{}")
+    await client.journal.append("somebody", [entry])
+    await client.until(lambda workers: workers[0].free_slots[VARIANT] == 8)
+
+
+async def test_without_a_stored_variant_the_sample_engine_says_letters(
+    client: WorkerClient, start_worker: StartWorker
+) -> None:
+    start_worker()
+    await client.ready_worker("nowhere:x")
+    entries = await client.ended(await client.ask(variant="nowhere:x"))
+    assert_well_formed(entries)
+    assert text_of(entries).isalpha()
+    assert len(text_of(entries)) == 20
