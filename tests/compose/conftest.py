@@ -13,7 +13,7 @@ from tests.compose.compose_project import ROOT, ComposeProject, collect_wheels, 
 from tests.compose.platform_client import PlatformClient
 
 SERVICES = ("redis", "gateway", "converter", "inference-cpu")
-LOG_FOLDER = ROOT / ".cache" / "compose"
+LOG_FILE = ROOT / ".cache" / "compose" / "compose.log"
 PROJECT = pytest.StashKey[ComposeProject]()
 SIZES = pytest.StashKey[dict[str, int]]()
 
@@ -38,6 +38,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     settings = {"IMAGE_TAG": "compose-test", "OVCHAT_PORT": str(port), "OVCHAT_INFERENCE_THREADS": str(threads)}
     project = ComposeProject(f"ovchat-test-{port}", settings, tmp_path_factory.mktemp("compose") / "env")
     request.config.stash[PROJECT] = project
+    LOG_FILE.unlink(missing_ok=True)
     stand_in_redis()
     collect_wheels()
     project.timed("build of the images", "build")
@@ -50,8 +51,8 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield project
     finally:
         if request.session.testsfailed or SIZES not in request.config.stash:
-            LOG_FOLDER.mkdir(parents=True, exist_ok=True)
-            (LOG_FOLDER / "compose.log").write_text(project.logs())
+            LOG_FILE.parent.mkdir(parents=True, exist_ok=True)
+            LOG_FILE.write_text(project.logs())
         project.timed("down", "down", "--volumes", "--remove-orphans")
 
 
@@ -70,5 +71,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.line(f"{name}: {size / 1e6:.0f} MB")
     for step, seconds in config.stash[PROJECT].durations.items():
         terminalreporter.line(f"{step}: {seconds:.0f} s")
-    if (LOG_FOLDER / "compose.log").exists() and terminalreporter.stats.get("failed", []):
-        terminalreporter.line(f"the containers' log: {(LOG_FOLDER / 'compose.log').relative_to(ROOT)}")
+    if LOG_FILE.exists():
+        terminalreporter.line(f"the containers' log: {LOG_FILE.relative_to(ROOT)}")
