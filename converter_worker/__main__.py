@@ -5,9 +5,11 @@ import logging
 import signal
 import sys
 import threading
+import warnings
 
 import redis.exceptions
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
 
 from converter_worker.celery_app import make_celery
@@ -113,6 +115,8 @@ def _serve(app: Celery, worker_id: str, stopping: threading.Event) -> int:
     setup_logging.connect(keep_logging, weak=False)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    # Celery warns a superuser because of pickled messages; only JSON is accepted here.
+    warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
         hostname=f"converter-{worker_id}",
         pool="threads",

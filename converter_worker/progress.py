@@ -6,7 +6,7 @@ from collections.abc import Callable
 from converter_worker.job_store import JobStore, StageTicket
 from shared.schemas.conversion import ConversionEvent, Stage
 
-#: Events of one stage are at least this far apart, but for the first and the last.
+#: Events of one stage with the same message are at least this far apart, but for the last.
 EVENT_PAUSE_SECONDS = 0.2
 #: Which part of the whole job each stage is, in the order in which they run.
 _SPANS: dict[Stage, tuple[float, float]] = {
@@ -52,14 +52,15 @@ class ProgressReporter:
         self._done, self._of = done, of
         self._clock = clock
         self._last_at: float | None = None
+        self._last_message = ""
 
     def __call__(self, progress: float | None, message: str) -> None:
         """Report; raises Superseded when the job is no longer this worker's."""
         now = self._clock()
-        complete = progress is not None and progress >= 1.0
-        if self._last_at is not None and not complete and now - self._last_at < EVENT_PAUSE_SECONDS:
+        is_news = message != self._last_message or (progress is not None and progress >= 1.0)
+        if self._last_at is not None and not is_news and now - self._last_at < EVENT_PAUSE_SECONDS:
             return
-        self._last_at = now
+        self._last_at, self._last_message = now, message
         whole = whole_progress(self._stage, progress, done=self._done, of=self._of)
         event = ConversionEvent(
             conversion_id=self._ticket.conversion_id,

@@ -165,6 +165,8 @@ def main() -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         stage_messages.send(channel, Ready(resident_bytes=resident_bytes()))
         StageParent(channel).serve()
+    # Taking the libraries down in good order takes seconds, and the worker waits for this process to end.
+    os._exit(0)
 
 
 if __name__ == "__main__":

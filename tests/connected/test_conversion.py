@@ -31,7 +31,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def long_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint whose export takes some seconds, so that a test can come in between."""
-    return write_tiny_llama(tmp_path_factory.mktemp("long") / "long-llama", hidden_size=64, layers=40)
+    return write_tiny_llama(tmp_path_factory.mktemp("long") / "long-llama", hidden_size=64, layers=14)
 
 
 @pytest.fixture(scope="module")
