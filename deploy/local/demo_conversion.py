@@ -22,8 +22,8 @@ async def convert_demo_model(client: HttpClient) -> bool:
             return True
         if any(job.plan.model == DEMO_MODEL and job.state == "succeeded" for job in await client.conversions()):
             return False
-        say(f"first start: converting {DEMO_MODEL} to int4")
         job = await client.submit_conversion(ConversionRequest(source_model=DEMO_MODEL, variants=("int4",)))
+        say(f"{'going on with' if job.joined else 'first start:'} the conversion of {DEMO_MODEL} to int4")
         await show_progress(client.conversion_events(job.conversion_id), DEMO_MODEL, Console())
         ended = await client.conversion(job.conversion_id)
     except PlatformError as error:

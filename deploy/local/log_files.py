@@ -20,7 +20,7 @@ def rotate(path: Path) -> None:
 
 
 def last_words(path: Path) -> str:
-    """Return the last error that a service logged, else its last line, in one line; empty where there is none."""
+    """Return the last error that a service logged, else its last plain line, in one line; empty where there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
@@ -31,7 +31,8 @@ def last_words(path: Path) -> str:
     for line in reversed(lines[-50:]):
         if (error := _logged_error(line)) is not None:
             return error
-    return lines[-1][:500] if lines else ""
+    # A structured line that is no error says nothing of the end; a traceback's last line does.
+    return "" if not lines or lines[-1].startswith("{") else lines[-1][:500]
 
 
 def _logged_error(line: str) -> str | None:

@@ -92,6 +92,8 @@ def test_last_words_prefer_a_logged_error(tmp_path: Path) -> None:
     assert last_words(log) == "start_failed: RuntimeError: no device"
     log.write_text("Traceback (most recent call last):\nModuleNotFoundError: No module named 'x'\n")
     assert last_words(log) == "ModuleNotFoundError: No module named 'x'"
+    log.write_text('{"level": "info", "event": "worker_registered"}\n')
+    assert last_words(log) == ""
     assert last_words(tmp_path / "absent.log") == ""
 
 
