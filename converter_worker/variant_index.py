@@ -45,13 +45,15 @@ class VariantIndex:
 
     def remove(self, model: str, variant: str) -> None:
         """Remove a variant; with its last one a model gives up its name and its default."""
-        self._redis.hdel(keys.VARIANTS, f"{model}:{variant}")
-        names = cast(list[bytes], self._redis.hkeys(keys.VARIANTS))
-        if not any(name.decode().startswith(f"{model}:") for name in names):
-            pipeline = self._redis.pipeline()
+        name = f"{model}:{variant}"
+        names = [raw.decode() for raw in cast(list[bytes], self._redis.hkeys(keys.VARIANTS))]
+        is_last = not any(other.startswith(f"{model}:") and other != name for other in names)
+        pipeline = self._redis.pipeline()
+        pipeline.hdel(keys.VARIANTS, name)
+        if is_last:
             pipeline.hdel(keys.MODEL_SOURCES, model)
             pipeline.hdel(keys.DEFAULT_VARIANTS, model)
-            pipeline.execute()
+        pipeline.execute()
 
     def _is_published(self, model: str, variant: str) -> bool:
         try:

@@ -1,5 +1,6 @@
 """A real converter worker on a real Redis, converting a tiny random checkpoint."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -92,7 +93,7 @@ def test_three_variants_are_published(bed: ConversionBed, tiny: Path) -> None:
     assert stages == ["resolve", "preflight", "tokenizer", "export", "compress", "verify", "publish"]
     assert [event.progress for event in events] == sorted(event.progress for event in events)
     assert [event.state for event in events if event.state != "running"] == ["succeeded"]
-    assert bed.left_overs() == []
+    wait_until(lambda: bed.left_overs() == [], what="a clean staging folder")
 
 
 def test_an_asked_for_variant_that_is_published_is_not_made_again(bed: ConversionBed, tiny: Path) -> None:
@@ -198,8 +199,6 @@ def test_a_group_size_that_does_not_divide_says_what_would(bed: ConversionBed, t
 
 def test_a_deleted_variant_leaves_store_and_index(bed: ConversionBed, tiny: Path) -> None:
     bed.wait_for_end(bed.submit(tiny, "int8", name="deleted"))
-    import asyncio
-
     asyncio.run(bed.tasks.delete_variant("deleted", "int8"))
     wait_until(lambda: not bed.redis.hexists(keys.VARIANTS, "deleted:int8"))
     assert not (bed.store.path / "deleted").exists()
@@ -232,7 +231,7 @@ def test_a_killed_worker_is_replaced_within_a_minute(own_bed: ConversionBed, lon
     job = own_bed.wait_for_end(conversion_id, seconds=60)
     assert (job.state, job.attempt) == ("succeeded", 2)
     assert sorted(own_bed.redis.hkeys(keys.VARIANTS)) == [b"before:int8", b"taken-up:int8"]
-    assert own_bed.left_overs() == []
+    wait_until(lambda: own_bed.left_overs() == [], what="a clean staging folder")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
