@@ -46,7 +46,7 @@ class RunningGeneration:
         """Emitted tokens of all attempts, those held back included."""
         self.prompt_tokens = 0
         self.ended = False
-        self._waited_ms = assignment.waited_ms
+        self._waited_ms = max(0.0, assignment.waited_ms)
         self._clock = clock
         self._begin = clock()
         self._first_token_ms: float | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 #: Tokens of the longest timed step; also the batch size with which the timed pipeline is built.
 PROBE_TOKENS = 256
 _SMALL_TOKENS = 32
-_LONG_TOKENS = 2048
+_LONG_TOKENS = 1024
 _LEAST_PREFILL_TOKENS = 16
 _MOST_PREFILL_TOKENS = 2048
 #: Contexts beyond this are not sized for: they would make every step tiny for prompts that are rare.
@@ -32,14 +32,14 @@ class StepCost:
 def measure_step_cost(prefill: TimedPrefill, context_length: int) -> StepCost:
     """Time small, full and (where the model is fast enough) long prefills.
 
-    The best of several runs counts, because other processes of the host only ever make a run slower.
+    The better of two runs counts, because other processes of the host only ever make a run slower.
     """
     prefill(_SMALL_TOKENS)  # The first step of a pipeline also allocates memory and compiles kernels.
-    small = min(prefill(_SMALL_TOKENS)[0] for _ in range(3))
+    small = min(prefill(_SMALL_TOKENS)[0] for _ in range(2))
     full = prefill(PROBE_TOKENS)[0]
     position_ms = 0.0
     if full < _SLOW_STEP_MS:
-        full = min(full, *(prefill(PROBE_TOKENS)[0] for _ in range(2)))
+        full = min(full, prefill(PROBE_TOKENS)[0])
         long_tokens = min(_LONG_TOKENS, context_length - 2) // PROBE_TOKENS * PROBE_TOKENS
         if long_tokens > PROBE_TOKENS:
             last = min(prefill(long_tokens)[-1] for _ in range(2))

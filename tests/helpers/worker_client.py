@@ -16,9 +16,12 @@ from shared.schemas.generation import ChatTurn, GenerationParams, GenerationRequ
 from shared.schemas.models import Manifest, Recipe
 from shared.schemas.workers import LoadVariant
 from shared.waiting_queue import WaitingQueue
+from tests.helpers.services import Service
 from tests.helpers.tiny_llama import write_tiny_tokenizer
 
 VARIANT = "demo:int8"
+LONG = GenerationParams(temperature=0, max_new_tokens=2000)
+StartWorker = Callable[..., Service]
 
 
 def publish_sample_variant(store_path: Path, variant: str = VARIANT, **options: object) -> Path:

@@ -125,10 +125,13 @@ async def test_a_long_prefill_gives_signs_of_life(start: StartReplica) -> None:
     """Accident: an engine that computes a long prompt is taken for hung and killed."""
     replica, _ = await start(prefill_tokens_per_second=100)
     replica.add("long", [5] * 250, SamplingParams(1))
+    signs = 0
     async with asyncio.timeout(10):
-        steps = [step.events async for step in replica.steps() if not step.events or await replica.kill() is None]
-    assert len(steps) >= 2
-    assert steps[-1][0].finish is Finish.LENGTH
+        async for step in replica.steps():
+            if step.events:
+                break
+            signs += 1
+    assert signs >= 1
 
 
 async def test_a_failed_start_says_why() -> None:

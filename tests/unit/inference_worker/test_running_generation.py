@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+import pytest
+
+from inference_worker.engine import Finish, TokenEvent
+from inference_worker.running_generation import RunningGeneration
+from inference_worker.text.text_stream import TextStream
+from inference_worker.text.variant_text import VariantText
+from shared.errors import InternalError
+from shared.journal import JournalEntry, NewEntry
+from shared.schemas.generation import GenerationStarted
+from shared.schemas.workers import Generate
+
+TEXT = VariantText.byte_level()
+EOS = 2
+
+
+def stream(*stops: str) -> TextStream:
+    return TEXT.stream(end_token_ids={EOS}, stop_strings=stops)
+
+
+def generation(attempt: int = 1, waited_ms: float = 5.0) -> RunningGeneration:
+    ticks = iter(range(1000))
+    assignment = Generate(generation_id="g", attempt=attempt, variant="m:v", waited_ms=waited_ms)
+    return RunningGeneration(assignment, clock=lambda: next(ticks) / 100)
+
+
+def started(running: RunningGeneration, text: TextStream) -> NewEntry:
+    frame = GenerationStarted(
+        generation_id="g", model="m", variant="v", device="CPU", worker_id="w", prompt_tokens=7, dropped_turns=0
+    )
+    return running.started(frame, text)
+
+
+def event(text: str, finish: Finish | None = None, extra: tuple[int, ...] = ()) -> TokenEvent:
+    return TokenEvent("g:1", (*TEXT.tokenizer.encode(text), *extra), finish)
+
+
+def journaled(entries: Iterable[NewEntry]) -> list[JournalEntry]:
+    return [JournalEntry(n, e.attempt, e.kind, e.seq, tuple(e.token_ids), e.frame) for n, e in enumerate(entries, 1)]
+
+
+def test_deltas_are_numbered_and_the_end_names_the_last() -> None:
+    running = generation()
+    first = started(running, stream())
+    entries = [first, *running.advance(event("ab")).entries, *running.advance(event("c", Finish.LENGTH)).entries]
+    assert [(entry.kind, entry.seq) for entry in entries] == [
+        ("started", 0),
+        ("delta", 1),
+        ("delta", 2),
+        ("finished", 2),
+    ]
+    end = orjson.loads(entries[-1].frame)
+    assert end["finish_reason"] == "length"
+    assert end["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
+    assert end["timings"] == {"queue_ms": 5.0, "first_token_ms": 15.0, "total_ms": 25.0}
+
+
+def test_text_that_is_held_back_is_a_silent_entry() -> None:
+    running = generation()
+    started(running, stream("XY"))
+    (held,) = running.advance(event("X")).entries
+    assert (held.kind, held.seq, held.frame, len(held.token_ids)) == ("held", 0, b"", 1)
+
+
+def test_a_stop_string_ends_it_and_later_tokens_are_not_counted() -> None:
+    running = generation()
+    started(running, stream("XY"))
+    advance = running.advance(event("aXYbbb"))
+    assert advance.ended
+    assert orjson.loads(advance.entries[-1].frame)["usage"]["completion_tokens"] == 3
+    assert running.advance(event("more")).entries == ()
+
+
+def test_the_end_token_is_counted_and_not_shown() -> None:
+    running = generation()
+    started(running, stream())
+    delta, finished = running.advance(event("a", Finish.STOP, (EOS,))).entries
+    assert orjson.loads(delta.frame)["text"] == "a"
+    assert orjson.loads(finished.frame)["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize(
+    ("finish", "code"),
+    [(Finish.KV_CACHE_EXHAUSTED, "kv_cache_exhausted"), (Finish.ENGINE_REJECTED, "internal_error")],
+)
+def test_an_engine_error_is_the_bad_end(finish: Finish, code: str) -> None:
+    running = generation()
+    started(running, stream())
+    (failed,) = running.advance(TokenEvent("g:1", (), finish)).entries
+    assert orjson.loads(failed.frame)["error"]["code"] == code
+
+
+def test_another_attempt_goes_on_at_the_next_number() -> None:
+    first = generation()
+    entries = [started(first, stream("XY"))]
+    for text in ("ab", "c", "X"):
+        entries.extend(first.advance(event(text)).entries)
+    second = generation(attempt=2)
+    seam = second.resumed(journaled(entries), stream("XY"), prompt_tokens=7, worker_id="w2")
+    assert (seam.kind, seam.seq, seam.attempt) == ("resumed", 2, 2)
+    (delta,) = second.advance(event("Z")).entries
+    assert (orjson.loads(delta.frame)["text"], delta.seq) == ("XZ", 3)
+    assert len(second.token_ids) == 5
+
+
+def test_a_journal_whose_tokens_give_another_text_is_not_continued() -> None:
+    """Accident: another tokenizer version continues the answer, and the client sees text that nobody generated."""
+    first = generation()
+    entries = journaled([started(first, stream()), *first.advance(event("ab")).entries])
+    changed = [*entries[:-1], JournalEntry(2, 1, "delta", 1, TEXT.tokenizer.encode("zz"), entries[-1].frame)]
+    with pytest.raises(InternalError):
+        generation(attempt=2).resumed(changed, stream(), prompt_tokens=7, worker_id="w2")
+
+
+@pytest.mark.parametrize(
+    ("text", "extra", "stops", "limit", "reason"),
+    [
+        ("ab", (), (), 2, "length"),
+        ("ab", (EOS,), (), 9, "stop"),
+        ("aXY", (), ("XY",), 9, "stop"),
+        ("ab", (), (), 9, None),
+    ],
+)
+def test_an_answer_that_lacked_only_its_end_is_ended_without_the_engine(
+    text: str, extra: tuple[int, ...], stops: tuple[str, ...], limit: int, reason: str | None
+) -> None:
+    first = generation()
+    entries = [started(first, stream(*stops)), *first.advance(event(text, None, extra)).entries]
+    lost = [entry for entry in entries if entry.kind != "finished"]
+    second = generation(attempt=2)
+    second.resumed(journaled(lost), stream(*stops), prompt_tokens=7, worker_id="w2")
+    end = second.end_of_replay(end_token_ids=frozenset({EOS}), max_new_tokens=limit)
+    assert (None if end is None else orjson.loads(end.entries[-1].frame)["finish_reason"]) == reason
+
+
+def test_cancel_ends_it_with_what_was_counted() -> None:
+    running = generation(waited_ms=-0.2)
+    started(running, stream())
+    running.advance(event("abc"))
+    end = orjson.loads(running.cancelled().frame)
+    assert (end["finish_reason"], end["seq"], end["usage"]["completion_tokens"]) == ("cancelled", 1, 3)
+    assert end["timings"]["queue_ms"] == 0.0
+    assert running.advance(event("late")).entries == ()
