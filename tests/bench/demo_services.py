@@ -1,0 +1,36 @@
+"""The platform on the demo model, for the benchmarks: its own Redis, gateway, converter and one CPU worker."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.helpers.demo_store import demo_data_dir
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import Gateway, Service, wait_until
+
+
+@contextmanager
+def demo_services(settings: Mapping[str, str]) -> Iterator[Gateway]:
+    """Start everything, yield the gateway, stop everything."""
+    store = demo_data_dir() / "models"
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        server = RedisServer(folder / "redis").start()
+        stack.callback(server.stop)
+        environment = {
+            "OVCHAT_REDIS_URL": server.url,
+            "OVCHAT_DATA_DIR": str(folder),
+            "OVCHAT_MODEL_STORE": str(store),
+            "OVCHAT_DRAIN_GRACE_SECONDS": "2",
+            **settings,
+        }
+        gateway = Gateway(environment, folder / "gateway.log").start_ready()
+        stack.callback(gateway.stop)
+        for module in ("converter_worker", "inference_worker"):
+            service = Service(module, environment, folder / f"{module}.log").start()
+            stack.callback(service.stop)
+        with gateway.client() as client:
+            wait_until(lambda: client.get("/api/v1/models").json()["data"], seconds=60, what="index of variants")
+            wait_until(lambda: client.get("/api/v1/workers").json()["data"], seconds=60, what="a worker")
+        yield gateway
