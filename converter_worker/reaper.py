@@ -46,7 +46,11 @@ def is_abandoned(signs: JobSigns) -> bool:
 
 
 class Reaper:
-    """Looks for abandoned jobs, raises their attempt and sends them again from the start; done stages are kept."""
+    """Looks for abandoned jobs, raises their attempt and sends them again from the start; done stages are kept.
+
+    A job is taken up when two rounds in a row find it abandoned: after a restart of Redis every lease is gone for a
+    moment, and its holder only has to renew it.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Reaper:
         self._transport = transport
         self._send = send
         self._give_up = give_up
+        self._suspects: frozenset[tuple[str, int]] = frozenset()
 
     def run(self, stopping: threading.Event, after_round: Callable[[], None]) -> None:
         """Look again and again until `stopping` is set; `after_round` is called after each round that reached Redis."""
@@ -70,13 +75,16 @@ class Reaper:
                 log.warning("reaper_round_failed", error=str(error))
 
     def reap(self) -> list[str]:
-        """Take up abandoned jobs once; return their ids."""
+        """Look once; take up the jobs that the last round found abandoned too, and return their ids."""
         views = self._jobs.unfinished()
-        if not views:
-            return []
-        waiting = self._waiting_messages()
-        abandoned = [view for view in views if is_abandoned(self._signs(view, waiting))]
-        return [view.job.conversion_id for view in abandoned if self._take_up(view)]
+        waiting = self._waiting_messages() if views else b""
+        abandoned = {
+            (view.job.conversion_id, view.job.attempt): view
+            for view in views
+            if is_abandoned(self._signs(view, waiting))
+        }
+        known, self._suspects = self._suspects, frozenset(abandoned)
+        return [view.job.conversion_id for key, view in abandoned.items() if key in known and self._take_up(view)]
 
     def _signs(self, view: JobView, waiting: bytes) -> JobSigns:
         conversion_id = view.job.conversion_id

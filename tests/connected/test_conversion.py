@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -232,6 +233,34 @@ def test_a_killed_worker_is_replaced_within_a_minute(own_bed: ConversionBed, lon
     assert (job.state, job.attempt) == ("succeeded", 2)
     assert sorted(own_bed.redis.hkeys(keys.VARIANTS)) == [b"before:int8", b"taken-up:int8"]
     wait_until(lambda: own_bed.left_overs() == [], what="a clean staging folder")
+
+
+def test_redis_may_come_after_the_converter(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis")
+    bed = ConversionBed(tmp_path, server.url)
+    starting = threading.Thread(target=bed.start_converter)
+    starting.start()
+    try:
+        wait_until(lambda: bed.converters and "redis_unavailable" in bed.converters[0].output)
+        assert "Start Redis" in bed.converters[0].output
+        server.start()
+        starting.join()
+        assert "converter_started" in bed.converters[0].output
+    finally:
+        bed.stop()
+        server.stop()
+
+
+def test_a_job_survives_a_restart_of_redis(own_bed: ConversionBed, own_redis: RedisServer, long_one: Path) -> None:
+    """Redis away in the middle of a stage: neither the stage's work nor the job may be lost, nor done twice at once."""
+    own_bed.start_converter()
+    conversion_id = own_bed.submit(long_one, "int8", name="restarted")
+    own_bed.wait_for_stage(conversion_id, "export")
+    own_redis.kill()
+    own_redis.start()
+    job = own_bed.wait_for_end(conversion_id)
+    assert job.state == "succeeded", job.error
+    assert [event.state for event in own_bed.events(conversion_id) if event.state != "running"] == ["succeeded"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
