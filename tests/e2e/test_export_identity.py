@@ -26,6 +26,12 @@ CASES: dict[str, tuple[str, dict[str, JsonValue], list[str]]] = {
         {"sym": True, "group_size": 128, "ratio": 0.8},
         ["--weight-format", "int4", "--sym", "--group-size", "128", "--ratio", "0.8"],
     ),
+    # Asymmetric weights have zero points too, and nothing stays in 8 bits but the embedding and the last layer.
+    "int4-asym": (
+        "int4",
+        {"sym": False, "group_size": 64, "ratio": 1.0},
+        ["--weight-format", "int4", "--group-size", "64", "--ratio", "1.0"],
+    ),
 }
 
 
