@@ -1,5 +1,6 @@
 """The platform on the demo model, for the benchmarks: its own Redis, gateway, converter and one CPU worker."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,12 +11,18 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import Gateway, Service, wait_until
 
 
+def _show_logs(folder: Path) -> None:
+    for log in folder.glob("*.log"):
+        sys.stderr.write(f"--- {log.name}\n{log.read_text()[-4000:]}\n")
+
+
 @contextmanager
 def demo_services(settings: Mapping[str, str]) -> Iterator[Gateway]:
     """Start everything, yield the gateway, stop everything."""
     store = demo_data_dir() / "models"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
+        stack.push(lambda kind, _error, _trace: _show_logs(folder) if kind else None)
         server = RedisServer(folder / "redis").start()
         stack.callback(server.stop)
         environment = {

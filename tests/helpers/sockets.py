@@ -4,6 +4,7 @@ import asyncio
 import json
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 import websockets
 
@@ -18,7 +19,6 @@ class Socket:
     def __init__(self, url: str, *, key: str | None = ADMIN_KEY) -> None:
         self._url = url
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._count = 0
         self.frames: list[Frame] = []
 
     async def __aenter__(self) -> "Socket":
@@ -54,8 +54,7 @@ class Socket:
 
     async def chat(self, model: str, content: str, **fields: object) -> str:
         """Send a question and return its request id."""
-        self._count += 1
-        request_id = f"r{id(self)}-{self._count}"
+        request_id = uuid4().hex
         await self.send({"type": "chat.send", "request_id": request_id, "model": model, "content": content, **fields})
         return request_id
 
