@@ -31,6 +31,8 @@ MODULES = (
     "converter_worker.stages.compress",
     "converter_worker.stages.download",
     "converter_worker.stages.export",
+    "converter_worker.stages.half_precision",
+    "converter_worker.stages.quantizer_cache",
     "converter_worker.stages.tokenizer",
     "converter_worker.stages.verify",
 )

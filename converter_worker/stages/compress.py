@@ -73,11 +73,11 @@ def _write_compressed(base_xml: Path, xml_file: Path, arguments: Arguments, repo
     from optimum.intel.openvino.quantization import _weight_only_quantization
 
     from converter_worker.stages.half_precision import read_model
-    from converter_worker.stages.helper_models import kept_helper_models
+    from converter_worker.stages.quantizer_cache import kept_quantizers
 
     report(0.02, "reading the base model")
     model = read_model(base_xml)
-    with _compression_progress(report), kept_helper_models(base_xml.with_suffix(".bin").stat().st_size):
+    with _compression_progress(report), kept_quantizers(base_xml.with_suffix(".bin").stat().st_size):
         try:
             compressed = _weight_only_quantization(model, _quantization_config(arguments))
         except nncf.errors.InvalidGroupSizeError as error:

@@ -15,8 +15,8 @@ MAX_WEIGHTS_BYTES = 2 << 30
 
 
 @contextlib.contextmanager
-def kept_helper_models(weights_bytes: int) -> Iterator[None]:
-    """Keep the helper models while the context lasts; does nothing for a large model."""
+def kept_quantizers(weights_bytes: int) -> Iterator[None]:
+    """Keep the compiled models while the context lasts; does nothing for a large model."""
     if weights_bytes > MAX_WEIGHTS_BYTES:
         yield
         return
