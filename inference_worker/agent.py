@@ -14,6 +14,7 @@ from inference_worker.generation_runner import GenerationRunner
 from inference_worker.journal_writer import JournalWriter
 from inference_worker.loaded_replica import LoadedReplica
 from inference_worker.memory import free_memory_bytes
+from inference_worker.preloading import preload
 from inference_worker.redis_patience import AWAY, until_answered
 from inference_worker.registration import Registration
 from inference_worker.replica_pool import PoolListener, ReplicaPool
@@ -65,7 +66,8 @@ class Agent(PoolListener):
         self._registry = Registry(self._redis)
         self._registration = Registration(self._registry, describe=self._describe, on_lost=self._on_lost)
         self._renderer = TemplateRenderer()
-        self._pool = ReplicaPool(settings, ModelStore(settings.store_path), self)
+        self._store = ModelStore(settings.store_path)
+        self._pool = ReplicaPool(settings, self._store, self)
         self._writer = JournalWriter(Journal(self._once_redis), worker_id=self._worker_id, on_refused=self._on_refused)
         self._slots = SlotKeeper(
             WaitingQueue(self._once_redis),
@@ -103,9 +105,6 @@ class Agent(PoolListener):
             stack.push_async_callback(self._runner.stop)
             await self._renderer.start()
             await until_answered("register", self._registration.beat)
-            for variant in self._settings.preload_models.split(","):
-                if variant.strip():
-                    self._pool.load(variant.strip())
             async with self._background():
                 await self._stop.wait()
                 await self._drain()
@@ -114,7 +113,8 @@ class Agent(PoolListener):
     async def _background(self) -> AsyncIterator[None]:
         """The loops of the agent; one that breaks ends the agent with its error."""
         self._commands = self._loop(self._obey())
-        for work in (self._registration.run(), self._writer.run(), self._slots.run(), self._pool.watch()):
+        preloading = preload(self._settings.preload_models, self._store, self._pool.load)
+        for work in (self._registration.run(), self._writer.run(), self._slots.run(), self._pool.watch(), preloading):
             self._loop(work)
         try:
             yield

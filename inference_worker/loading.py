@@ -11,6 +11,7 @@ from inference_worker.text.variant_text import BYTE_EOS_TOKEN_ID, BYTE_LETTER_ID
 from inference_worker.variant_files import read_json
 from shared.errors import VariantCorrupt, VariantNotPublished
 from shared.model_store import ModelStore
+from shared.schemas.models import WeightFormat
 from shared.settings import InferenceSettings
 
 #: Options of the sample engine, where a test's variant brings some.
@@ -37,11 +38,11 @@ def read_assets(
     model, _, name = variant.partition(":")
     folder = store.variant_dir(model, name)
     try:
-        store.check(model, name)
+        manifest = store.check(model, name)
     except VariantNotPublished:
         if settings.engine != "sample":
             raise
-        return VariantAssets(VariantText.byte_level(), _spec(settings, folder, None, _byte_level_options(settings)))
+        return VariantAssets(VariantText.byte_level(), _spec(settings, folder, None, _byte_level_options(settings), {}))
     options: dict[str, object] = {}
     if settings.engine == "sample":
         try:
@@ -51,7 +52,19 @@ def read_assets(
             }
         except ValueError as error:
             raise VariantCorrupt(f"{_SAMPLE_OPTIONS_NAME} of {variant} cannot be read.") from error
-    return VariantAssets(VariantText.from_folder(folder), _spec(settings, folder, step_tokens, options))
+    properties = plugin_properties(settings.device, manifest.weight_format)
+    return VariantAssets(VariantText.from_folder(folder), _spec(settings, folder, step_tokens, options, properties))
+
+
+def plugin_properties(device: str, weight_format: WeightFormat) -> dict[str, str]:
+    """Return what the device's plugin is told beside the engine's own choices.
+
+    A CPU with bfloat16 computes in it by default, which rounds fp16 weights to fewer digits: the demo model then
+    answers worse in fp16 than in int4. Whoever serves fp16 wants its precision.
+    """
+    if device == "CPU" and weight_format == "fp16":
+        return {"INFERENCE_PRECISION_HINT": "f32"}
+    return {}
 
 
 def _byte_level_options(settings: InferenceSettings) -> dict[str, object]:
@@ -64,7 +77,13 @@ def _byte_level_options(settings: InferenceSettings) -> dict[str, object]:
     }
 
 
-def _spec(settings: InferenceSettings, folder: Path, step_tokens: int | None, options: dict[str, object]) -> EngineSpec:
+def _spec(
+    settings: InferenceSettings,
+    folder: Path,
+    step_tokens: int | None,
+    options: dict[str, object],
+    properties: dict[str, str],
+) -> EngineSpec:
     return EngineSpec(
         engine=settings.engine,
         model_dir=folder.absolute(),
@@ -75,5 +94,6 @@ def _spec(settings: InferenceSettings, folder: Path, step_tokens: int | None, op
         step_target_ms=settings.step_target_ms,
         max_num_batched_tokens=step_tokens,
         prefix_caching=settings.prefix_caching,
+        properties=properties,
         options=options,
     )

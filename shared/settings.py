@@ -101,7 +101,9 @@ class InferenceSettings(CommonSettings):
     engine: Literal["continuous_batching", "sample"] = Field(
         "continuous_batching", description="Engine that serves; `sample` needs no model and is for tests."
     )
-    preload_models: str = Field("", description="Comma-separated `model:variant` names loaded at start.")
+    preload_models: str = Field(
+        "", description="Comma-separated `model:variant` names, loaded at start or as soon as they are published."
+    )
     max_replicas: int = Field(
         3, ge=1, description="Variants loaded at once; the least recently used idle one makes room."
     )

@@ -123,6 +123,9 @@ async def _serve(plan: Plan, supervisor: Supervisor) -> None:
         "OVCHAT_REDIS_URL": await _redis(plan, supervisor),
         "PYTHONUNBUFFERED": "1",
     }
+    if plan.demo:
+        # The first question then need not wait for the model.
+        environment.setdefault("OVCHAT_PRELOAD_MODELS", f"{DEMO_MODEL}:int4")
     for module in ("gateway", "converter_worker", "inference_worker"):
         await supervisor.start(_python_service(module, environment, plan))
     settings = ClientSettings(data_dir=plan.data_dir, host=plan.host, port=plan.port)

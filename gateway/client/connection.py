@@ -261,14 +261,17 @@ class Connection:
         error = error_from_body(frame.error)
         if frame.request_id is not None and (asked := self._waiting.pop(frame.request_id, None)) is not None:
             asked.fail(error)
-        elif isinstance(error, GenerationNotFound | JournalExpired) and self._resuming:
-            # The frame names no generation; commands of a socket are answered in order.
-            refused = self._resuming.pop(0)
-            self._open.pop(refused.generation_id or "", None)
+            return
+        refused = self._open.get(frame.generation_id or "")
+        if refused is None or refused not in self._resuming:
+            return
+        self._resuming.remove(refused)
+        if isinstance(error, GenerationNotFound | JournalExpired):
+            self._open.pop(frame.generation_id or "", None)
             refused.fail(error)
-        elif error.retryable and self._resuming:
+        elif error.retryable:
             # Such as Redis being away for a moment: the generation itself goes on.
-            self._later(self._resume_after_a_pause(self._resuming.pop(0)))
+            self._later(self._resume_after_a_pause(refused))
 
     async def _resume_after_a_pause(self, generation: Generation) -> None:
         await asyncio.sleep(_LONGEST_PAUSE_SECONDS / 2)

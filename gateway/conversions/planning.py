@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from shared.catalog import Catalog, complete_recipe
 from shared.errors import InvalidRequest, VariantExists
 from shared.ids import is_name
@@ -65,7 +67,7 @@ def _refuse_difference(plan: ConversionPlan, variant: VariantRequest, record: Va
             ("weight format", record.weight_format != variant.weight_format),
             ("recipe", record.recipe != variant.recipe),
             ("source", record.source_model != plan.source_model),
-            ("revision", plan.revision is not None and record.revision != plan.revision),
+            ("revision", _is_commit(plan.revision) and record.revision != plan.revision),
         )
         if differs
     ]
@@ -75,3 +77,8 @@ def _refuse_difference(plan: ConversionPlan, variant: VariantRequest, record: Va
             "Choose another variant name, or delete the published one first.",
             param="variants",
         )
+
+
+def _is_commit(revision: str | None) -> bool:
+    """Tell a commit, which a manifest records, from a branch or a tag, which moves."""
+    return revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None

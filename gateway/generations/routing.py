@@ -15,7 +15,7 @@ class Route:
 
     Attributes:
         action: ``assign`` to a ready replica with a free slot; ``wait``, because every ready replica is full or one is
-            loading; ``load`` the variant on a worker first; ``nowhere``, because no worker can.
+            loading; ``load`` the variant on a worker, and wait for it; ``nowhere``, because no worker can.
         worker_id: of ``assign`` and ``load``.
         load_progress: of a replica that is loading, where it tells.
     """
@@ -29,14 +29,16 @@ class Route:
 def choose_route(variant: str, workers: Sequence[RegisteredWorker]) -> Route:
     """Return where a waiting generation of ``model:variant`` goes.
 
-    The ready replica with the most free slots wins; without a free slot it waits. A variant that is loaded nowhere is
-    loaded on the ready worker with the fewest replicas, the one with more free memory first.
+    The ready replica with the most free slots wins. Where every one is full, a worker that has room for another replica
+    loads the variant too. Where it is loaded nowhere, the worker with the fewest replicas loads it, the one with more
+    free memory first, if need be in the place of an idle one.
     """
     open_workers = [worker for worker in workers if worker.info.state == "ready"]
     free = [(worker.free_slots[variant], worker) for worker in open_workers if variant in worker.free_slots]
     if free:
         slots, best = max(free, key=lambda pair: (pair[0], pair[1].info.worker_id))
-        return Route("assign", best.info.worker_id) if slots > 0 else Route("wait")
+        if slots > 0:
+            return Route("assign", best.info.worker_id)
     loading = [
         replica
         for worker in open_workers
@@ -44,15 +46,26 @@ def choose_route(variant: str, workers: Sequence[RegisteredWorker]) -> Route:
         if replica.key == variant and replica.state == "loading"
     ]
     if loading:
-        return Route("wait", is_loading=True, load_progress=loading[0].load_progress)
+        return Route("wait", is_loading=not free, load_progress=loading[0].load_progress)
     if not open_workers:
         return Route("nowhere")
+    candidates = open_workers
+    if free:
+        candidates = [worker for worker in open_workers if _has_room(variant, worker)]
+        if not candidates:
+            return Route("wait")
     target = min(
-        open_workers,
+        candidates,
         key=lambda worker: (
             len(worker.info.replicas),
             -(worker.info.free_memory_bytes or 0),
             worker.info.worker_id,
         ),
     )
-    return Route("load", target.info.worker_id)
+    return Route("load", target.info.worker_id, is_loading=not free)
+
+
+def _has_room(variant: str, worker: RegisteredWorker) -> bool:
+    """Tell whether a worker can load a variant beside what it has."""
+    replicas = worker.info.replicas
+    return len(replicas) < worker.info.max_replicas and all(replica.key != variant for replica in replicas)

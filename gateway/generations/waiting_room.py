@@ -51,7 +51,7 @@ class WaitingRoom:
 
     @staticmethod
     def _tell_loading(waiting: _Waiting, route: Route | None) -> None:
-        if route is None or not (route.is_loading or route.action == "load"):
+        if route is None or not route.is_loading:
             return
         progress = route.load_progress or 0.0
         if progress == waiting.told_loading:

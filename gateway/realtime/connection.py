@@ -89,21 +89,19 @@ class Connection:
 
     async def _handle(self, raw: bytes) -> None:
         """Act on one frame; whatever is wrong with it, the socket lives on."""
-        request_id: str | None = None
         try:
             if len(raw) > MAX_FRAME_BYTES:
                 raise InvalidFrame("The frame is larger than 1 MiB.")
-            request_id = await self._act(raw)
+            await self._act(raw)
         except PlatformError as error:
-            self._send(ErrorFrame(request_id=_request_id(raw), error=error.body()))
+            self._refuse(raw, error)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-            self._send(ErrorFrame(request_id=_request_id(raw), error=redis_error().body()))
+            self._refuse(raw, redis_error())
         except Exception:  # noqa: BLE001 - logged whole; a socket outlives a frame
-            _log.exception("frame_failed", request_id=request_id)
-            failure = InternalError("Something went wrong here; the gateway's log has the cause.")
-            self._send(ErrorFrame(request_id=_request_id(raw), error=failure.body()))
+            _log.exception("frame_failed")
+            self._refuse(raw, InternalError("Something went wrong here; the gateway's log has the cause."))
 
-    async def _act(self, raw: bytes) -> str | None:
+    async def _act(self, raw: bytes) -> None:
         try:
             frame = CLIENT_FRAME.validate_json(raw)
         except ValidationError as error:
@@ -112,14 +110,12 @@ class Connection:
         match frame:
             case ChatSend() | ChatRegenerate():
                 await self._begin(frame)
-                return frame.request_id
             case GenerationCancel():
                 await self._cancel(frame)
             case GenerationResume():
                 await self._resume(frame)
             case _:
                 self._send(Pong())
-        return None
 
     async def _begin(self, frame: ChatSend | ChatRegenerate) -> None:
         admission = self._state.admission
@@ -166,6 +162,16 @@ class Connection:
             self._subscriptions.pop(generation_id, None)
             self._state.waiting_room.leave(generation_id)
 
+    def _refuse(self, raw: bytes, error: PlatformError) -> None:
+        """Say what was wrong with a frame, naming what it was about."""
+        self._send(
+            ErrorFrame(
+                request_id=_named_in(raw, "request_id"),
+                generation_id=_named_in(raw, "generation_id"),
+                error=error.body(),
+            )
+        )
+
     def _send(self, message: Message) -> None:
         self._push(encode_frame(message))
 
@@ -174,11 +180,11 @@ def _not_found(generation_id: str) -> GenerationNotFound:
     return GenerationNotFound(f"There is no generation {generation_id!r} of yours.", param="generation_id")
 
 
-def _request_id(raw: bytes) -> str | None:
-    """Return the request id of a frame that was refused, where it has one."""
+def _named_in(raw: bytes, field: str) -> str | None:
+    """Return the id that a refused frame names in a field, where it does."""
     try:
         frame = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return None
-    value = frame.get("request_id") if isinstance(frame, dict) else None
+    value = frame.get(field) if isinstance(frame, dict) else None
     return value if isinstance(value, str) else None

@@ -108,6 +108,7 @@ class ErrorFrame(Message):
 
     type: Literal["error"] = "error"
     request_id: str | None = None
+    generation_id: str | None = None
     error: ErrorBody
 
 

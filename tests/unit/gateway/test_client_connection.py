@@ -149,7 +149,7 @@ async def test_an_expired_generation_raises_from_its_iterator() -> None:
     async def expired(peer: Peer) -> None:
         assert (await peer.hear())["after_seq"] == 7
         body = {"message": "gone", "type": "invalid_request_error", "param": None, "code": "journal_expired"}
-        await peer.say("error", error=body)
+        await peer.say("error", generation_id="g1", error=body)
         await peer.socket.wait_closed()
 
     async with scripted_gateway(expired) as url, Connection(url, KEY) as connection:

@@ -7,6 +7,7 @@ from shared.registry import RegisteredWorker
 from shared.schemas.workers import ReplicaInfo, ReplicaState, WorkerInfo
 
 VARIANT = "demo:int4"
+LOAD_ON_B = Route("load", "b", is_loading=True)
 
 
 def worker(
@@ -45,10 +46,22 @@ CASES = {
     "the most free slots": ([worker("a", free=1), worker("b", free=5), worker("c", free=3)], Route("assign", "b")),
     "all full": ([worker("a", free=0, replica="ready")], Route("wait")),
     "loading already": ([worker("a", replica="loading")], Route("wait", is_loading=True, load_progress=0.5)),
-    "loaded nowhere: the emptiest": ([worker("a", others=2), worker("b", others=1)], Route("load", "b")),
-    "loaded nowhere: the most memory": ([worker("a", memory=1), worker("b", memory=2)], Route("load", "b")),
-    "a draining one is not loaded on": ([worker("a", state="draining"), worker("b", others=2)], Route("load", "b")),
-    "a failed replica may be loaded again": ([worker("a", replica="failed")], Route("load", "a")),
+    "all full, another worker has room": (
+        [worker("a", free=0, replica="ready"), worker("b", others=1)],
+        Route("load", "b"),
+    ),
+    "all full, the other worker has no room": (
+        [worker("a", free=0, replica="ready"), worker("b", others=3)],
+        Route("wait"),
+    ),
+    "all full, the other one is loading already": (
+        [worker("a", free=0, replica="ready"), worker("b", replica="loading")],
+        Route("wait", load_progress=0.5),
+    ),
+    "loaded nowhere: the emptiest": ([worker("a", others=2), worker("b", others=1)], LOAD_ON_B),
+    "loaded nowhere: the most memory": ([worker("a", memory=1), worker("b", memory=2)], LOAD_ON_B),
+    "a draining one is not loaded on": ([worker("a", state="draining"), worker("b", others=2)], LOAD_ON_B),
+    "a failed replica may be loaded again": ([worker("b", replica="failed")], LOAD_ON_B),
 }
 
 

@@ -1,0 +1,41 @@
+"""Loads the variants that the operator named, each as soon as it is in the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from shared.errors import VariantCorrupt, VariantNotPublished
+from shared.log import get_logger
+from shared.model_store import ModelStore
+
+_log = get_logger(__name__)
+
+#: Seconds between looks for a variant that is not published yet.
+LOOK_SECONDS = 2.0
+
+
+async def preload(names: str, store: ModelStore, load: Callable[[str], None]) -> None:
+    """Load each of the comma-separated ``model:variant`` names once it is published; return when all are."""
+    missing = [name.strip() for name in names.split(",") if name.strip()]
+    if missing:
+        _log.info("preload", variants=missing)
+    while missing:
+        for name in tuple(missing):
+            if await asyncio.to_thread(_is_published, name, store):
+                missing.remove(name)
+                load(name)
+        if missing:
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _is_published(name: str, store: ModelStore) -> bool:
+    model, _, variant = name.partition(":")
+    try:
+        store.manifest(model, variant)
+    except VariantNotPublished:
+        return False
+    except VariantCorrupt:
+        # Loading says what is wrong with it.
+        return True
+    return True
