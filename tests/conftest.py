@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.redis_client import AsyncRedis, create_redis
+from tests.helpers.demo_store import MODEL, demo_data_dir
 from tests.helpers.redis_server import RedisServer
 
 
@@ -32,6 +33,18 @@ async def transport(redis_url: str) -> AsyncIterator[AsyncRedis]:
     client = create_redis("test", redis_url)
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def demo_store() -> Path:
+    """The folder of the published demo variants, converted once; a first use takes a minute or two."""
+    return demo_data_dir() / "models"
+
+
+@pytest.fixture(scope="session")
+def demo_ir(demo_store: Path) -> Path:
+    """The folder of the demo model's int8 IR."""
+    return demo_store / MODEL / "int8"
 
 
 @pytest.fixture

@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.demo_store import demo_data_dir
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import Gateway, Service, wait_until
-
-
-@pytest.fixture(scope="session")
-def demo_store() -> Path:
-    """The folder of the published demo variants, converted once."""
-    return demo_data_dir() / "models"
 
 
 @pytest.fixture(scope="session")
