@@ -41,7 +41,7 @@ pytest: $(STAMP) ## all tests; ARGS="tests/unit -k word" for some
 	$(CLEAN) $(BIN)/python -m pytest $(ARGS)
 
 bench: $(STAMP) ## print the benchmarks' figures (minutes; nothing else should run)
-	$(CLEAN) $(BIN)/python -m pytest -m bench --capture=no --timeout=3600 $(ARGS)
+	$(CLEAN) for bench in conversion chat cancel; do $(BIN)/python -m tests.bench.$${bench}_bench; done
 
 compose-test: $(STAMP) ## bring deploy/compose.yaml up on a container engine and chat through it (root, Debian)
 	$(CLEAN) tests/compose/run $(ARGS)

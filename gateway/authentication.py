@@ -10,10 +10,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.exception_handlers import error_response
+from gateway.principal import ADMIN_USER, Principal
 from shared.errors import InvalidApiKey
 
-#: The one user until there are more.
-ADMIN_USER = "admin"
 #: Paths that need no key. The page itself holds nothing: it asks for the key.
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/favicon.ico"})
 OPEN_PREFIX = "/static/"
@@ -52,7 +51,7 @@ class KeyGuard:
             return
         key = presented_key(Headers(scope=scope))
         if key is not None and hmac.compare_digest(key.encode(), self._admin_key):
-            scope.setdefault("state", {})["user"] = ADMIN_USER
+            scope.setdefault("state", {})["principal"] = Principal(ADMIN_USER, "admin", "first")
             await self._app(scope, receive, send)
             return
         error = InvalidApiKey("This key is not known here." if key else "Send your key as `Authorization: Bearer KEY`.")

@@ -7,7 +7,9 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from gateway.principal import Principal
 from gateway.state import GatewayState
+from shared.errors import PermissionDenied
 
 
 def get_state(connection: HTTPConnection) -> GatewayState:
@@ -15,10 +17,22 @@ def get_state(connection: HTTPConnection) -> GatewayState:
     return cast(GatewayState, connection.app.state.gateway)
 
 
-def get_user(connection: HTTPConnection) -> str:
-    """Return the user whose key the request presented."""
-    return cast(str, connection.state.user)
+def get_principal(connection: HTTPConnection) -> Principal:
+    """Return who asks; the guard has let nobody else through."""
+    return cast(Principal, connection.state.principal)
+
+
+def require_admin(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
+    """Return who asks, where that is an admin.
+
+    Raises:
+        PermissionDenied: it is not.
+    """
+    if not principal.is_admin:
+        raise PermissionDenied("Only an admin may do this.")
+    return principal
 
 
 StateDep = Annotated[GatewayState, Depends(get_state)]
-UserDep = Annotated[str, Depends(get_user)]
+PrincipalDep = Annotated[Principal, Depends(get_principal)]
+AdminDep = Annotated[Principal, Depends(require_admin)]

@@ -36,6 +36,8 @@ STATUS_BY_CODE: dict[str, int] = {
     "variant_exists": 409,
     "name_taken": 409,
     "chat_busy": 409,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
     "source_not_found": 400,
     "source_gated": 403,
     "not_causal_lm": 400,

@@ -157,6 +157,21 @@ class ChatBusy(Conflict):
     code = "chat_busy"
 
 
+class RateLimited(PlatformError):
+    """The user's own limit is reached for now."""
+
+    code = "rate_limit_exceeded"
+    type = "rate_limit_error"
+    retryable = True
+
+
+class QuotaExceeded(PlatformError):
+    """The user's tokens of the day are spent."""
+
+    code = "insufficient_quota"
+    type = "insufficient_quota"
+
+
 # --- what fails in a conversion -------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from gateway.exception_handlers import redis_error, validation_error
 from gateway.generations.relay import Subscription, is_terminal
+from gateway.principal import Principal
 from gateway.state import GatewayState
 from shared.errors import GenerationNotFound, InternalError, InvalidFrame, PlatformError
 from shared.journal import encode_frame
@@ -42,10 +43,11 @@ CLOSE_TOO_SLOW = 1013
 class Connection:
     """Speaks the protocol of ``shared/docs/protocol.md`` on one socket."""
 
-    def __init__(self, websocket: WebSocket, state: GatewayState, *, user: str) -> None:
+    def __init__(self, websocket: WebSocket, state: GatewayState, principal: Principal) -> None:
         self._websocket = websocket
         self._state = state
-        self._user = user
+        self._principal = principal
+        self._user = principal.user
         self._outbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._subscriptions: dict[str, Subscription] = {}
         self._overflow = asyncio.Event()

@@ -7,16 +7,16 @@ from typing import cast
 from fastapi import APIRouter, WebSocket
 
 from gateway.authentication import SUBPROTOCOL
-from gateway.dependencies import StateDep
+from gateway.dependencies import PrincipalDep, StateDep
 from gateway.realtime.connection import Connection
 
 router = APIRouter()
 
 
 @router.websocket("/api/v1/ws")
-async def realtime(websocket: WebSocket, state: StateDep) -> None:
+async def realtime(websocket: WebSocket, state: StateDep, principal: PrincipalDep) -> None:
     """Serve one socket until either side ends it."""
     offered = cast(list[str], websocket.scope.get("subprotocols", []))
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     with state.metrics.sockets.track_inprogress():
-        await Connection(websocket, state, user=cast(str, websocket.state.user)).serve()
+        await Connection(websocket, state, principal).serve()

@@ -10,7 +10,8 @@ from inference_worker.engine import Engine, EngineSpec, Finish, SamplingParams
 from inference_worker.engines.factory import create_engine
 from tests.contract.engine_suite import EngineSuite, MakeEngine, Started, greedy
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+# The first test of a run waits for the demo model's conversion.
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def _engine(model_dir: Path, slots: int = 4, step: int | None = 64, **options: int) -> Engine:
