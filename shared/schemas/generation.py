@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from shared.errors import ErrorBody
 from shared.schemas.common import Message, StrictMessage
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Channel = Literal["answer", "reasoning", "tool_call"]
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -32,10 +32,39 @@ class GenerationParams(StrictMessage):
 
 
 class ChatTurn(Message):
-    """One message of the prompt."""
+    """One message of the prompt; the last two fields are those of OpenAI's assistant and tool messages."""
 
     role: Role
     content: str
+    tool_calls: tuple[dict[str, JsonValue], ...] = ()
+    tool_call_id: str | None = None
+
+
+class EngineOptions(Message):
+    """What a generation may ask for beyond the sampling parameters; only the OpenAI API does.
+
+    Attributes:
+        prompt: text that is continued as it stands, without a chat template; then ``messages`` is empty.
+        include_stop_text: whether the stop string that ended the answer is part of it.
+        top_logprobs: alternatives whose log probabilities are told beside the chosen token's; None tells none.
+        json_schema: JSON text of the schema that the answer must follow.
+        tools: OpenAI's tool definitions, for the chat template.
+        tool_format: how the model writes tool calls, which are then split out; None leaves them in the text.
+        reasoning_format: how the model marks its reasoning, which is then split out; None leaves it in the text.
+    """
+
+    prompt: str | None = None
+    min_new_tokens: int = 0
+    ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    include_stop_text: bool = False
+    skip_special_tokens: bool = True
+    top_logprobs: int | None = None
+    json_schema: str | None = None
+    tools: tuple[dict[str, JsonValue], ...] = ()
+    tool_format: str | None = None
+    reasoning_format: str | None = None
+    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class GenerationRequest(Message):
@@ -50,6 +79,7 @@ class GenerationRequest(Message):
     variant: str
     messages: tuple[ChatTurn, ...]
     params: GenerationParams
+    options: EngineOptions = EngineOptions()
 
     @property
     def variant_key(self) -> str:
