@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.limits.limits import Limits
+
 Role = Literal["admin", "user"]
 
 #: The user whose key the operator gives or the first start makes.
@@ -18,6 +20,7 @@ class Principal:
     user: str
     role: Role
     key_id: str
+    limits: Limits = Limits()
 
     @property
     def is_admin(self) -> bool:
