@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.limits.limits import Limits
@@ -20,7 +20,7 @@ class Principal:
     user: str
     role: Role
     key_id: str
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def is_admin(self) -> bool:
