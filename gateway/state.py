@@ -15,6 +15,7 @@ from gateway.draining import DrainSignal
 from gateway.generations.admission import Admission
 from gateway.generations.dispatcher import Dispatcher
 from gateway.generations.finalizer import Finalizer
+from gateway.generations.queue_entry import QueueEntry
 from gateway.generations.reaper import Reaper
 from gateway.generations.relay import Relay
 from gateway.generations.waiting_room import WaitingRoom
@@ -46,6 +47,7 @@ class GatewayState:
     chats: ChatStore
     relay: Relay
     waiting_room: WaitingRoom
+    queue_entry: QueueEntry
     admission: Admission
     conversions: ConversionService
     conversion_tasks: ConversionTasks
@@ -86,6 +88,7 @@ async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncI
             gateway_id=gateway_id,
             journal_ttl_seconds=settings.journal_ttl_seconds,
         )
+        entry = QueueEntry(transport, queue, dispatcher, gateway_id=gateway_id, max_waiting=settings.max_waiting)
         reaper = Reaper(transport, registry, queue, gateway_id=gateway_id)
         loops = [
             asyncio.create_task(run_forever(name, step, pause_seconds=pause_seconds), name=name)
@@ -113,16 +116,8 @@ async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncI
             chats=chats,
             relay=relay,
             waiting_room=waiting_room,
-            admission=Admission(
-                transport,
-                models,
-                chats,
-                queue,
-                dispatcher,
-                finalizer,
-                gateway_id=gateway_id,
-                max_waiting=settings.max_waiting,
-            ),
+            queue_entry=entry,
+            admission=Admission(transport, models, chats, finalizer, entry),
             conversions=ConversionService(redis, state_blocking, models, catalog, tasks),
             conversion_tasks=tasks,
             metrics=metrics,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.chats.store import ChatStore, NewTurn
-from gateway.generations.dispatcher import Dispatcher
 from gateway.generations.finalizer import Finalizer
+from gateway.generations.queue_entry import QueueEntry
 from gateway.models.index import ModelIndex
 from shared import keys
 from shared.errors import ChatBusy, ChatNotFound, Overloaded, PlatformError
@@ -16,7 +16,6 @@ from shared.schemas.chats import Provenance
 from shared.schemas.generation import GenerationParams, GenerationRequest
 from shared.schemas.models import VariantRecord
 from shared.schemas.realtime import ChatRegenerate, ChatSend, GenerationQueued
-from shared.waiting_queue import WaitingQueue
 
 #: A user's request id gives the same generation for this long.
 IDEMPOTENCY_SECONDS = 24 * 3600
@@ -38,21 +37,14 @@ class Admission:
         transport: AsyncRedis,
         models: ModelIndex,
         chats: ChatStore,
-        queue: WaitingQueue,
-        dispatcher: Dispatcher,
         finalizer: Finalizer,
-        *,
-        gateway_id: str,
-        max_waiting: int,
+        entry: QueueEntry,
     ) -> None:
         self._redis = transport
         self._models = models
         self._chats = chats
-        self._queue = queue
-        self._dispatcher = dispatcher
         self._finalizer = finalizer
-        self._gateway_id = gateway_id
-        self._max_waiting = max_waiting
+        self._entry = entry
 
     async def send(self, user: str, frame: ChatSend) -> Admitted:
         """Admit a question.
@@ -117,8 +109,7 @@ class Admission:
     async def _begin(
         self, user: str, request_id: str, turn: NewTurn, variant: VariantRecord, params: GenerationParams
     ) -> Admitted:
-        if await self._redis.zcard(keys.waiting(variant.key)) >= self._max_waiting:
-            raise self._overloaded()
+        await self._entry.refuse_when_full(variant.key)
         busy = await self._chats.append_turn(user, turn)
         # A client may see the end of an answer, and go on, before the finalizer has stored it.
         if busy is not None and await self._finalizer.settle(turn.chat_id, busy):
@@ -137,26 +128,19 @@ class Admission:
             messages=await self._chats.branch(turn.chat_id, asked_under),
             params=params,
         )
-        enqueued = await self._queue.enqueue(request, self._gateway_id, self._max_waiting)
-        if enqueued.outcome == "overloaded":
-            error = self._overloaded()
+        try:
+            position = await self._entry.enter(request)
+        except Overloaded as error:
             answer = await self._chats.message(user, turn.chat_id, turn.generation_id)
             failed = answer.model_copy(update={"status": "failed", "error": error.body()})
             await self._chats.replace_message(turn.chat_id, failed)
-            raise error
-        if enqueued.outcome == "queued":
-            await self._dispatcher.place(variant.key)
+            raise
         queued = GenerationQueued(
             request_id=request_id,
             generation_id=turn.generation_id,
             chat_id=turn.chat_id,
             user_message_id=asked_under,
             message_id=turn.generation_id,
-            position=enqueued.position,
+            position=position,
         )
         return Admitted(queued, variant.key)
-
-    def _overloaded(self) -> Overloaded:
-        return Overloaded(
-            f"{self._max_waiting} generations wait for this model already. Try again later.", retry_after_seconds=5
-        )
