@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from shared.journal import Journal
 from shared.redis_client import create_redis
@@ -28,6 +29,18 @@ async def ask(gateway: Gateway, model: str, content: str, **fields: object) -> l
     assert_whole(frames)
     assert frames[-1]["type"] == "generation.finished", frames[-1]
     return frames
+
+
+def chat_prompt(*turns: tuple[str, str]) -> str:
+    """Return what the demo model's template makes of turns, written out."""
+    system = ("system", "You are a helpful AI assistant named SmolLM, trained by Hugging Face")
+    messages = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in (system, *turns))
+    return messages + "<|im_start|>assistant\n"
+
+
+def token_ids(folder: Path, prompt: str) -> list[int]:
+    ids: list[int] = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(prompt, add_special_tokens=False).ids
+    return ids
 
 
 def test_one_job_published_three_variants() -> None:
@@ -61,11 +74,12 @@ async def test_the_capital_of_france(demo_platform: Gateway, variant: str) -> No
     assert "<|" not in answer_text(frames)
 
 
-async def test_a_chat_remembers(demo_platform: Gateway) -> None:
-    first = await ask(demo_platform, f"{MODEL}:int8", "My name is Tom. Say hello to me.", params=GREEDY)
-    chat_id = first[0]["chat_id"]
-    second = await ask(demo_platform, f"{MODEL}:int8", "What is my name?", chat_id=chat_id, params=GREEDY)
-    assert "Tom" in answer_text(second)
+async def test_a_second_turn_carries_the_first(demo_platform: Gateway, demo_ir: Path) -> None:
+    first = await ask(demo_platform, f"{MODEL}:int8", "My name is Tom.", params=GREEDY)
+    second = await ask(demo_platform, f"{MODEL}:int8", "What is my name?", chat_id=first[0]["chat_id"], params=GREEDY)
+    prompt = chat_prompt(("user", "My name is Tom."), ("assistant", answer_text(first)), ("user", "What is my name?"))
+    started = next(frame for frame in second if frame["type"] == "generation.started")
+    assert started["prompt_tokens"] == len(token_ids(demo_ir, prompt))
 
 
 async def test_a_stop_string_is_never_shown(demo_platform: Gateway) -> None:
@@ -100,8 +114,6 @@ async def test_a_greedy_int8_chat_has_the_engines_own_tokens(
     demo_platform: Gateway, demo_redis: RedisServer, demo_store: Path
 ) -> None:
     """Nothing between the client and the engine changes a token: template, parameters, journal."""
-    from tokenizers import Tokenizer
-
     question = "Name three colours of the rainbow."
     params = {**GREEDY, "max_new_tokens": 40}
     frames = await ask(demo_platform, f"{MODEL}:int8", question, params=params)
@@ -111,11 +123,7 @@ async def test_a_greedy_int8_chat_has_the_engines_own_tokens(
     served = [token_id for entry in entries for token_id in entry.token_ids]
     folder = demo_store / MODEL / "int8"
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    prompt = (
-        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-        f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-    )
-    prompt_ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    prompt_ids = token_ids(folder, chat_prompt(("user", question)))
     started = next(frame for frame in frames if frame["type"] == "generation.started")
     assert started["prompt_tokens"] == len(prompt_ids)
     straight = await asyncio.to_thread(
