@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from gateway.admin_key import load_admin_key
@@ -19,23 +16,13 @@ from gateway.conversions import endpoints as conversions
 from gateway.draining import DrainSignal
 from gateway.exception_handlers import install_exception_handlers
 from gateway.health import endpoints as health
+from gateway.markdown import endpoints as markdown
 from gateway.models import endpoints as models
+from gateway.page import install_page
 from gateway.realtime import endpoints as realtime
 from gateway.state import open_state
 from gateway.workers import endpoints as workers
 from shared.settings import GatewaySettings
-
-WEB_DIR = Path(__file__).parent / "web"
-#: The page loads nothing from elsewhere and runs only its own script.
-PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
 
 
 def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
@@ -52,12 +39,8 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
 
     app = FastAPI(title="ovchat", version=version("ovchat"), lifespan=lifespan, redoc_url=None)
     install_exception_handlers(app)
-    for routes in (health, conversions, models, workers, catalog, realtime):
+    for routes in (health, conversions, models, workers, catalog, realtime, markdown):
         app.include_router(routes.router)
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(WEB_DIR / "index.html", headers=PAGE_HEADERS)
-
-    app.mount("/static", StaticFiles(directory=WEB_DIR), name="static")
+    install_page(app)
     return KeyGuard(app, admin_key=load_admin_key(settings))
