@@ -45,6 +45,7 @@ class EngineOptions(Message):
 
     Attributes:
         prompt: text that is continued as it stands, without a chat template; then ``messages`` is empty.
+        keep_all_turns: whether a chat that is too long fails, instead of losing its oldest turns.
         include_stop_text: whether the stop string that ended the answer is part of it.
         top_logprobs: alternatives whose log probabilities are told beside the chosen token's; None tells none.
         json_schema: JSON text of the schema that the answer must follow.
@@ -54,6 +55,7 @@ class EngineOptions(Message):
     """
 
     prompt: str | None = None
+    keep_all_turns: bool = False
     min_new_tokens: int = 0
     ignore_eos: bool = False
     stop_token_ids: tuple[int, ...] = ()
