@@ -52,13 +52,45 @@ def conversion_pending(conversion_id: str, attempt: int) -> str:
 
 
 def chat(chat_id: str) -> str:
-    """Hash of one chat: user, title, model, leaf (message id), created_ms."""
+    """Hash of one chat: user, title, model, system, params (JSON), leaf (message id), created_ms, updated_ms."""
     return f"ovchat:{{{chat_id}}}:chat"
+
+
+def chats_of(user: str) -> str:
+    """Sorted set of a user's chat ids, score = time of the last turn in ms."""
+    return f"ovchat:{{chats}}:of:{user}"
 
 
 def chat_messages(chat_id: str) -> str:
     """Hash of one chat's message tree: message id -> StoredMessage JSON."""
     return f"ovchat:{{{chat_id}}}:messages"
+
+
+# --- state: users ---------------------------------------------------------------------------------------------------
+
+#: Hash, SHA-256 of an API key -> KeyRecord JSON. The key itself is nowhere.
+API_KEYS = "ovchat:{users}:keys"
+#: Hash, key id -> UTC day of its last use.
+API_KEYS_USED = "ovchat:{users}:keys_used"
+#: String, SHA-256 of the first admin's key; two gateways that start together make one. Used by a script.
+FIRST_KEY = "ovchat:{users}:first_key"
+#: Stream of what admins did, field ``e`` = AuditEvent JSON; trimmed.
+AUDIT = "ovchat:{users}:audit"
+
+
+def session(token_digest: str) -> str:
+    """String with a time to live: SHA-256 of the key that the page signed in with."""
+    return f"ovchat:{{users}}:session:{token_digest}"
+
+
+def user_sessions(user: str) -> str:
+    """Set of the names of a user's session keys, some of which may have ended."""
+    return f"ovchat:{{users}}:sessions:{user}"
+
+
+def sign_in_failures(address: str, minute: int) -> str:
+    """Counter with a time to live: wrong keys that came from an address in a minute. Transport database."""
+    return f"ovchat:{{pool}}:sign_in_failures:{address}:{minute}"
 
 
 # --- transport: the pool of inference workers -----------------------------------------------------------------------
@@ -84,6 +116,21 @@ GATEWAYS = "ovchat:{pool}:gateways"
 def waiting(variant: str) -> str:
     """Sorted set of generations that wait for ``model:variant``; score = place in the fair order."""
     return f"ovchat:{{pool}}:waiting:{variant}"
+
+
+def arrivals(variant: str) -> str:
+    """Sorted set of the generations that wait for ``model:variant``; score = ms of Redis' clock since when."""
+    return f"ovchat:{{pool}}:arrivals:{variant}"
+
+
+def fair_order(variant: str) -> str:
+    """Hash of the ideal sharing of ``model:variant`` while something waits; ``common.lua`` says what is in it."""
+    return f"ovchat:{{pool}}:fair:{variant}"
+
+
+def in_hand(user: str) -> str:
+    """Sorted set of a user's generations that were admitted and have not ended; score = ms when one is forgotten."""
+    return f"ovchat:{{pool}}:in_hand:{user}"
 
 
 def worker_stream(worker_id: str) -> str:

@@ -39,8 +39,17 @@ class WaitingQueue:
         self._fail = load_script(transport, "fail")
         self._requeue = load_script(transport, "requeue")
 
-    async def enqueue(self, request: GenerationRequest, gateway_id: str, max_waiting: int) -> Enqueued:
-        """Let a generation wait and the gateway watch it; the same generation id is queued once."""
+    async def enqueue(
+        self, request: GenerationRequest, gateway_id: str, max_waiting: int, *, weight: float = 1.0
+    ) -> Enqueued:
+        """Let a generation wait in the fair order and the gateway watch it; the same generation id is queued once.
+
+        Args:
+            request: what is asked for.
+            gateway_id: the gateway that watches.
+            max_waiting: most that may wait for the variant.
+            weight: the user's share beside other users' shares; above 0.
+        """
         outcome, position = cast(
             tuple[bytes, int],
             await self._enqueue(
@@ -52,6 +61,7 @@ class WaitingQueue:
                     request.user,
                     request.chat_id,
                     max_waiting,
+                    weight,
                 ]
             ),
         )
@@ -69,6 +79,11 @@ class WaitingQueue:
     async def position(self, generation_id: str, variant: str) -> int | None:
         """Return how many stand before a generation; None where it does not wait any more."""
         return cast(int | None, await self._redis.zrank(keys.waiting(variant), generation_id))
+
+    async def waiting_since(self, variant: str, before_ms: int) -> tuple[str, ...]:
+        """Return the generations that began to wait at or before a time of Redis' clock, oldest first."""
+        found = await self._redis.zrangebyscore(keys.arrivals(variant), "-inf", before_ms)
+        return tuple(generation_id.decode() for generation_id in cast(list[bytes], found))
 
     async def cancel(self, generation_id: str, user: str) -> CancelOutcome:
         """End a waiting generation as cancelled, or tell its worker to."""

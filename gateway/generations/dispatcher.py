@@ -76,7 +76,6 @@ class Dispatcher:
 
     async def _fail_waiting(self, variant: str, error: PlatformError, *, older_than_seconds: float) -> None:
         oldest_ms = await redis_now_ms(self._redis) - int(older_than_seconds * 1000)
-        late = await self._redis.zrangebyscore(keys.waiting(variant), "-inf", oldest_ms)
-        for generation_id in cast(list[bytes], late):
-            if await self._queue.fail(generation_id.decode(), error):
-                _log.warning("waiting_failed", generation_id=generation_id.decode(), code=error.code)
+        for generation_id in await self._queue.waiting_since(variant, oldest_ms):
+            if await self._queue.fail(generation_id, error):
+                _log.warning("waiting_failed", generation_id=generation_id, code=error.code)

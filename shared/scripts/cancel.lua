@@ -9,7 +9,7 @@ if state[1] ~= 'waiting' then
   redis.call('XADD', POOL .. 'worker:' .. state[4], '*', 'c', cjson.encode({kind = 'cancel', generation_id = gid}))
   return 'sent'
 end
-redis.call('ZREM', POOL .. 'waiting:' .. state[3], gid)
+leave_order(gid)
 local now = now_ms()
 local waited = now - tonumber(state[5])
 local out = {}

@@ -3,12 +3,24 @@
 --   attempt  fencing number: a writer with an older one is refused
 --   seq      number of the last delta;  n, k  id of the last journal entry (n frames, k silent entries after it)
 --   user, chat_id, variant, worker, queued_ms
+--   tag, cost  its place in the fair order, and how far apart its user's places are (1 / weight)
 
 local POOL = 'ovchat:{pool}:'
+local CHATS = 'ovchat:{chats}:of:'
 local GATEWAY_LOST_MS = 30000
 local GENERATION_TTL_SECONDS = 172800
 local FINISHED_MAX = 100000
 local INBOX_MAX = 100000
+
+-- Scores of what was given back lie this far in front.
+local FRONT = 1e14
+-- Tags that differ by less count as equal; rounding errors are far smaller.
+local TIE = 1e-5
+local NOISE = 1e-9
+
+local function exact(number)
+  return string.format('%.17g', number)
+end
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -19,6 +31,14 @@ end
 local function arrival_ms()
   local t = redis.call('TIME')
   return string.format('%d.%03d', t[1] * 1000 + math.floor(t[2] / 1000), t[2] % 1000)
+end
+
+-- How many generations of a user wait or run, and those that are admitted and about to be queued. An entry whose time
+-- has passed counts no more: its gateway died before it was queued, or its generation expired.
+local function in_hand(user, now)
+  local set = POOL .. 'in_hand:' .. user
+  redis.call('ZREMRANGEBYSCORE', set, '-inf', now)
+  return redis.call('ZCARD', set)
 end
 
 local function key(gid, part)
@@ -61,20 +81,92 @@ local function append(out, gid, attempt, kind, seq, tokens, frame)
   end
 end
 
+-- Move the ideal sharing of a variant on by some services. In it every user with claims is served at once, each at
+-- its weight's rate; 'v' is how far a user of weight 1 got. Kept in the hash fair:<variant>: v, n (arrivals), and per
+-- user f: (the last tag given out) and w: (weight). Who is served up to his last tag has no claims left.
+local function advance(variant, services)
+  local fair = POOL .. 'fair:' .. variant
+  local fields = redis.call('HGETALL', fair)
+  local v, total, tags, weights, users = 0, 0, {}, {}, {}
+  for i = 1, #fields, 2 do
+    local kind, user = string.sub(fields[i], 1, 2), string.sub(fields[i], 3)
+    if fields[i] == 'v' then v = tonumber(fields[i + 1])
+    elseif kind == 'f:' then tags[user] = tonumber(fields[i + 1]); users[#users + 1] = user
+    elseif kind == 'w:' then weights[user] = tonumber(fields[i + 1]); total = total + weights[user] end
+  end
+  table.sort(users, function(a, b) return tags[a] < tags[b] end)
+  for _, user in ipairs(users) do
+    local needed = (tags[user] - v) * total
+    if needed > services + NOISE then
+      v = v + services / total
+      break
+    end
+    services = math.max(0, services - math.max(0, needed))
+    v = math.max(v, tags[user])
+    total = total - weights[user]
+    redis.call('HDEL', fair, 'f:' .. user, 'w:' .. user)
+  end
+  redis.call('HSET', fair, 'v', exact(v))
+end
+
+-- Give a generation its place in its variant's waiting set: its tag is when the ideal sharing would have served it
+-- (weighted fair queueing), so that no user gets less than his share but for the one that is being served. Of equal
+-- tags, the user's with the least in hand is first, then the one that came first.
+local function wait_in_order(gid, variant, user, weight, in_hand, now)
+  local waiting, fair = POOL .. 'waiting:' .. variant, POOL .. 'fair:' .. variant
+  if redis.call('ZCARD', waiting) == 0 then redis.call('DEL', fair) end
+  local known = redis.call('HMGET', fair, 'v', 'f:' .. user)
+  local cost = 1 / weight
+  local tag = math.max(tonumber(known[1] or 0), tonumber(known[2] or 0)) + cost
+  local n = redis.call('HINCRBY', fair, 'n', 1)
+  redis.call('HSET', fair, 'f:' .. user, exact(tag), 'w:' .. user, exact(weight))
+  redis.call('EXPIRE', fair, GENERATION_TTL_SECONDS)
+  local score = exact(tag - 2 * TIE / (1 + in_hand) + TIE * (n % 10000) / 100000)
+  redis.call('HSET', key(gid, 'state'), 'tag', score, 'cost', exact(cost))
+  redis.call('ZADD', waiting, score, gid)
+  redis.call('ZADD', POOL .. 'arrivals:' .. variant, now, gid)
+  redis.call('SADD', POOL .. 'waiting_variants', variant)
+end
+
+-- Take a generation that will not be served out of its waiting set. What it leaves is its user's: those of his that
+-- wait behind it move up by one place each.
+local function leave_order(gid)
+  local own = redis.call('HMGET', key(gid, 'state'), 'variant', 'user', 'tag', 'cost', 'attempt')
+  local variant, user, cost = own[1], own[2], tonumber(own[4])
+  local waiting, fair = POOL .. 'waiting:' .. variant, POOL .. 'fair:' .. variant
+  redis.call('ZREM', POOL .. 'arrivals:' .. variant, gid)
+  if redis.call('ZREM', waiting, gid) == 0 or not cost or own[5] ~= '1' then return end
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', waiting, '(' .. own[3], '+inf')) do
+    local state = key(other, 'state')
+    local fields = redis.call('HMGET', state, 'user', 'tag', 'attempt')
+    if fields[1] == user and fields[3] == '1' then
+      local score = exact(tonumber(fields[2]) - cost)
+      redis.call('HSET', state, 'tag', score)
+      redis.call('ZADD', waiting, score, other)
+    end
+  end
+  local last = redis.call('HGET', fair, 'f:' .. user)
+  if last then redis.call('HSET', fair, 'f:' .. user, exact(tonumber(last) - cost)) end
+end
+
 -- The one end of a generation: marks it ended and tells the finalizers.
 local function finish(gid, worker)
+  local user = redis.call('HGET', key(gid, 'state'), 'user')
+  if user then redis.call('ZREM', POOL .. 'in_hand:' .. user, gid) end
   redis.call('HSET', key(gid, 'state'), 'status', 'ended')
   if worker and worker ~= '' then redis.call('SREM', POOL .. 'running:' .. worker, gid) end
   redis.call('XADD', POOL .. 'finished', 'MAXLEN', '~', FINISHED_MAX, '*', 'g', gid)
 end
 
--- Put a generation back into the place where it waits, under a new attempt. It keeps its place in the order.
+-- Put a generation back into the place where it waits, under a new attempt: in front of all that was never taken,
+-- beside others that were given back in the order of arrival. Its user has paid for it, so it costs nothing again.
 local function wait_again(gid, worker)
   local state = key(gid, 'state')
   local fields = redis.call('HMGET', state, 'variant', 'queued_ms')
   redis.call('HINCRBY', state, 'attempt', 1)
   redis.call('HSET', state, 'status', 'waiting', 'worker', '')
   redis.call('SREM', POOL .. 'running:' .. worker, gid)
-  redis.call('ZADD', POOL .. 'waiting:' .. fields[1], fields[2], gid)
+  redis.call('ZADD', POOL .. 'waiting:' .. fields[1], exact(tonumber(fields[2]) - FRONT), gid)
+  redis.call('ZADD', POOL .. 'arrivals:' .. fields[1], now_ms(), gid)
   redis.call('SADD', POOL .. 'waiting_variants', fields[1])
 end

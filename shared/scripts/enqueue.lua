@@ -1,7 +1,8 @@
 -- Put a generation into its variant's waiting set, watched by the gateway that asks. Idempotent by generation id.
--- ARGV: generation id, request JSON, gateway id, variant, user, chat id, most that may wait
+-- ARGV: generation id, request JSON, gateway id, variant, user, chat id, most that may wait,
+--       the user's weight
 -- Returns {'queued', position} | {'exists', position} | {'overloaded', number waiting}
-local gid, request, gateway, variant, user, chat, most = unpack(ARGV)
+local gid, request, gateway, variant, user, chat, most, weight = unpack(ARGV)
 local waiting = POOL .. 'waiting:' .. variant
 local state = key(gid, 'state')
 if redis.call('EXISTS', state) == 1 then
@@ -17,6 +18,9 @@ redis.call('EXPIRE', state, GENERATION_TTL_SECONDS)
 redis.call('SET', key(gid, 'request'), request, 'EX', GENERATION_TTL_SECONDS)
 redis.call('SADD', key(gid, 'watchers'), gateway)
 redis.call('EXPIRE', key(gid, 'watchers'), GENERATION_TTL_SECONDS)
-redis.call('ZADD', waiting, now, gid)
-redis.call('SADD', POOL .. 'waiting_variants', variant)
+local theirs = POOL .. 'in_hand:' .. user
+redis.call('ZREM', theirs, gid)
+wait_in_order(gid, variant, user, tonumber(weight), in_hand(user, now_ms()), now)
+redis.call('ZADD', theirs, now_ms() + GENERATION_TTL_SECONDS * 1000, gid)
+redis.call('EXPIRE', theirs, GENERATION_TTL_SECONDS)
 return {'queued', redis.call('ZRANK', waiting, gid)}

@@ -5,8 +5,8 @@ local gid, expected, frame = ARGV[1], ARGV[2], ARGV[3]
 local state = redis.call('HMGET', key(gid, 'state'), 'status', 'variant', 'worker', 'seq')
 if not state[1] or state[1] == 'ended' then return 0 end
 if expected == 'waiting' and state[1] ~= 'waiting' then return 0 end
+leave_order(gid)
 local attempt = redis.call('HINCRBY', key(gid, 'state'), 'attempt', 1)
-redis.call('ZREM', POOL .. 'waiting:' .. state[2], gid)
 local out = {}
 append(out, gid, attempt, 'failed', state[4], '[]', frame)
 finish(gid, state[3])

@@ -8,11 +8,12 @@ if not free then return -1 end
 free = tonumber(free) + released
 local waiting = POOL .. 'waiting:' .. variant
 local now = now_ms()
-local assigned = 0
+local assigned, services = 0, 0
 while free > 0 do
   local head = redis.call('ZPOPMIN', waiting)
   if #head == 0 then break end
   local gid = head[1]
+  redis.call('ZREM', POOL .. 'arrivals:' .. variant, gid)
   local state = key(gid, 'state')
   local fields = redis.call('HMGET', state, 'status', 'attempt', 'queued_ms')
   if fields[1] == 'waiting' then
@@ -24,8 +25,10 @@ while free > 0 do
     }))
     free = free - 1
     assigned = assigned + 1
+    if fields[2] == '1' then services = services + 1 end
   end
 end
 redis.call('HSET', slots, field, free)
+if services > 0 then advance(variant, services) end
 if redis.call('ZCARD', waiting) == 0 then redis.call('SREM', POOL .. 'waiting_variants', variant) end
 return assigned
