@@ -7,19 +7,19 @@ import functools
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
-from inference_worker.engine import SamplingParams
 from inference_worker.journal_writer import JournalWriter
 from inference_worker.loaded_replica import LoadedReplica, Serving
 from inference_worker.redis_patience import until_answered
 from inference_worker.replica_pool import ReplicaPool
 from inference_worker.replica_protocol import StepDone
 from inference_worker.running_generation import RunningGeneration
+from inference_worker.sampling import sampling_of
 from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared.errors import InternalError, PlatformError, WorkerLost
 from shared.journal import Journal, NewEntry
 from shared.log import get_logger
-from shared.schemas.generation import GenerationParams, GenerationRequest, GenerationStarted
+from shared.schemas.generation import GenerationRequest, GenerationStarted
 from shared.schemas.workers import Generate
 from shared.waiting_queue import WaitingQueue
 
@@ -168,13 +168,8 @@ class GenerationRunner:
         history = (
             await until_answered("journal", lambda: self._journal.read(generation.id)) if generation.attempt > 1 else ()
         )
-        prompt = await serving.text.fit(
-            self._renderer,
-            request.messages,
-            context_length=serving.engine.context_length,
-            max_new_tokens=request.params.max_new_tokens,
-        )
-        text = serving.text.stream(end_token_ids=serving.engine.eos_token_ids, stop_strings=request.params.stop)
+        prompt = await serving.text.fit(self._renderer, request, context_length=serving.engine.context_length)
+        text = serving.text.stream(request, end_token_ids=serving.engine.eos_token_ids)
         prompt_tokens = len(prompt.token_ids)
         if any(entry.kind == "started" for entry in history):
             first = generation.resumed(history, text, prompt_tokens=prompt_tokens, worker_id=self._worker_id())
@@ -183,15 +178,16 @@ class GenerationRunner:
             first = generation.started(frame, text)
         self._writer.add([first])
         active.replica.prompt_tokens += prompt_tokens
-        end = generation.end_of_replay(
-            end_token_ids=frozenset(serving.engine.eos_token_ids), max_new_tokens=prompt.max_new_tokens
-        )
+        ends = frozenset(request.options.stop_token_ids)
+        if not request.options.ignore_eos:
+            ends |= frozenset(serving.engine.eos_token_ids)
+        end = generation.end_of_replay(end_token_ids=ends, max_new_tokens=prompt.max_new_tokens)
         if end is not None:
             self._writer.add(end.entries)
             self._drop(active)
             return
         emitted = tuple(generation.token_ids)
-        params = _sampling(request.params, prompt.max_new_tokens - len(emitted))
+        params = sampling_of(request, max_new_tokens=prompt.max_new_tokens, emitted_tokens=len(emitted))
         active.preparing = None
         if not active.replica.computing:
             active.replica.heard(StepDone(0.0, ()))
@@ -249,17 +245,3 @@ class GenerationRunner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _sampling(params: GenerationParams, max_new_tokens: int) -> SamplingParams:
-    return SamplingParams(
-        max_new_tokens=max_new_tokens,
-        temperature=params.temperature,
-        top_p=params.top_p,
-        top_k=params.top_k,
-        min_p=params.min_p,
-        repetition_penalty=params.repetition_penalty,
-        presence_penalty=params.presence_penalty,
-        frequency_penalty=params.frequency_penalty,
-        seed=params.seed,
-    )

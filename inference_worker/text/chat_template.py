@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inference_worker.text.template_messages import template_messages, with_tools_described
 from inference_worker.text.template_renderer import TemplateRenderer
 from inference_worker.variant_files import read_json
-from shared.errors import TemplateFailed, VariantCorrupt
+from shared.errors import InvalidRequest, TemplateFailed, VariantCorrupt
 from shared.schemas.generation import ChatTurn
 
+#: What a template is always given; the request's own names stand beside these.
+_RESERVED_NAMES = frozenset({"messages", "tools", "documents"})
 _SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -40,14 +44,35 @@ class ChatTemplate:
             raise TemplateFailed("The model has no chat template.", param="model")
         return cls(source, _special_tokens({**special_map, **config}))
 
-    async def render(self, renderer: TemplateRenderer, messages: Sequence[ChatTurn]) -> str:
-        """The prompt up to where the assistant's answer begins. Raises TemplateFailed and TemplateTimeout."""
+    async def render(
+        self,
+        renderer: TemplateRenderer,
+        messages: Sequence[ChatTurn],
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        names: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The prompt up to where the assistant's answer begins.
+
+        A template that knows nothing of tools gets them described in the system message.
+
+        `tools` are OpenAI's definitions, `names` further variables of the template, such as `enable_thinking`.
+
+        Raises:
+            InvalidRequest: `names` has one of a template's own.
+            TemplateFailed, TemplateTimeout: the template did.
+        """
+        if names and (taken := _RESERVED_NAMES & names.keys()):
+            raise InvalidRequest(f"{min(taken)} is the template's own.", param="chat_template_kwargs")
+        if not re.search(r"\btools\b", self.source):
+            messages, tools = with_tools_described(messages, tools), ()
         context = {
             **self._special_tokens,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
-            "tools": None,
-            "documents": None,
             "add_generation_prompt": True,
+            **(names or {}),
+            "messages": template_messages(messages, short_ids="[TOOL_CALLS]" in self.source),
+            "tools": list(tools) or None,
+            "documents": None,
         }
         return await renderer.render(self.source, context)
 

@@ -61,6 +61,16 @@ async def fit_context(
     return FittedPrompt(newest, dropped, min(max_new_tokens, left))
 
 
+def fit_text(token_ids: tuple[int, ...], *, context_length: int, max_new_tokens: int) -> FittedPrompt:
+    """A prompt of which nothing can be left out. Raises ContextLengthExceeded."""
+    left = context_length - len(token_ids)
+    if left < 1:
+        raise ContextLengthExceeded(
+            f"The prompt takes {len(token_ids)} tokens; the model's context has {context_length}.", param="prompt"
+        )
+    return FittedPrompt(token_ids, 0, min(max_new_tokens, left))
+
+
 def split_turns(messages: Sequence[ChatTurn]) -> tuple[list[ChatTurn], list[list[ChatTurn]]]:
     """The leading system messages, and the turns after them."""
     start = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))

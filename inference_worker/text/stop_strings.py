@@ -9,10 +9,12 @@ class StopStringMatcher:
     """Looks for stop strings in a text that arrives in pieces.
 
     The stop string that is complete first ends the text, however the text is cut into pieces; of those complete at
-    the same character the longest counts. Text that may be the beginning of a stop string is held back.
+    the same character the longest counts. Text that may be the beginning of a stop string is held back. `include`
+    shows the stop string that ended the text.
     """
 
-    def __init__(self, stop_strings: Iterable[str] = ()) -> None:
+    def __init__(self, stop_strings: Iterable[str] = (), *, include: bool = False) -> None:
+        self._include = include
         self._stops = tuple(dict.fromkeys(stop for stop in stop_strings if stop))
         self._held = ""
         self.matched: str | None = None
@@ -32,9 +34,9 @@ class StopStringMatcher:
         # Smallest end first, then smallest start: what a reader of single characters would find first.
         found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            _, start, self.matched = min(found)
+            end, start, self.matched = min(found)
             self._held = ""
-            return text[:start]
+            return text[: end if self._include else start]
         keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

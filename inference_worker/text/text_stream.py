@@ -27,10 +27,16 @@ class TextStream:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, *, end_token_ids: Collection[int] = (), stop_strings: Sequence[str] = ()
+        self,
+        tokenizer: Tokenizer,
+        *,
+        end_token_ids: Collection[int] = (),
+        shown_token_ids: Collection[int] = (),
+        stop_strings: Sequence[str] = (),
+        include_stop_text: bool = False,
     ) -> None:
-        self._detokenizer = Detokenizer(tokenizer, end_token_ids)
-        self._matcher = StopStringMatcher(stop_strings)
+        self._detokenizer = Detokenizer(tokenizer, end_token_ids, shown_token_ids)
+        self._matcher = StopStringMatcher(stop_strings, include=include_stop_text)
         self._has_stops = bool(stop_strings)
 
     @property

@@ -13,16 +13,16 @@ from shared.errors import VariantCorrupt
 class Tokenizer:
     """Encodes prompts and decodes answers as Hugging Face's fast tokenizers do, without their library.
 
-    Decoding never shows special tokens and does no clean-up of blanks, so that text can be decoded piece by piece.
+    Decoding does no clean-up of blanks, so that text can be decoded piece by piece.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
-        self.special_token_ids = frozenset(
-            id_ for id_, token in backend.get_added_tokens_decoder().items() if token.special
-        )
+        self.special_tokens: dict[int, str] = {
+            id_: token.content for id_, token in backend.get_added_tokens_decoder().items() if token.special
+        }
 
     @classmethod
     def from_folder(cls, model_dir: Path) -> Tokenizer:
@@ -38,6 +38,6 @@ class Tokenizer:
         """Token ids. A rendered template has its special tokens in it already, hence the default."""
         return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text without special tokens; bytes that are no UTF-8 become U+FFFD."""
-        return str(self._backend.decode(list(token_ids), skip_special_tokens=True))
+    def decode(self, token_ids: Sequence[int], *, special: bool = False) -> str:
+        """Text, with or without the special tokens; bytes that are no UTF-8 become U+FFFD."""
+        return str(self._backend.decode(list(token_ids), skip_special_tokens=not special))

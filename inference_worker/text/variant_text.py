@@ -11,12 +11,12 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from inference_worker.text.chat_template import ChatTemplate
-from inference_worker.text.context_budget import FittedPrompt, fit_context
+from inference_worker.text.context_budget import FittedPrompt, fit_context, fit_text
 from inference_worker.text.template_renderer import TemplateRenderer
 from inference_worker.text.text_stream import TextStream
 from inference_worker.text.tokenizer import Tokenizer
-from shared.errors import TemplateFailed
-from shared.schemas.generation import ChatTurn
+from shared.errors import InvalidRequest, TemplateFailed
+from shared.schemas.generation import ChatTurn, GenerationRequest
 
 #: Shorter prompts are tokenized faster than a thread is asked to.
 _THREAD_CHARACTERS = 4000
@@ -57,22 +57,50 @@ class VariantText:
         backend.add_special_tokens(special)
         return cls(Tokenizer(backend), ChatTemplate(_CHATML, {"eos_token": special[2]}))
 
-    async def fit(
-        self, renderer: TemplateRenderer, messages: Sequence[ChatTurn], *, context_length: int, max_new_tokens: int
-    ) -> FittedPrompt:
-        """The prompt of a chat. Raises ContextLengthExceeded, TemplateFailed and TemplateTimeout."""
-        template = self.template
+    async def fit(self, renderer: TemplateRenderer, request: GenerationRequest, *, context_length: int) -> FittedPrompt:
+        """The prompt of a chat or of a plain text.
+
+        Raises:
+            ContextLengthExceeded, TemplateFailed, TemplateTimeout: see there.
+            InvalidRequest: the plain text has no token, or the template's variables are taken.
+        """
+        template, options, max_new_tokens = self.template, request.options, request.params.max_new_tokens
+        if options.prompt is not None:
+            token_ids = await self._encode(options.prompt, add_special_tokens=True)
+            if not token_ids:
+                raise InvalidRequest("The prompt is empty.", param="prompt")
+            return fit_text(token_ids, context_length=context_length, max_new_tokens=max_new_tokens)
         if template is None:
             raise TemplateFailed("The model has no chat template.", param="model")
 
         async def encode(kept: Sequence[ChatTurn]) -> tuple[int, ...]:
-            prompt = await template.render(renderer, kept)
-            if len(prompt) < _THREAD_CHARACTERS:
-                return self.tokenizer.encode(prompt)
-            return await asyncio.to_thread(self.tokenizer.encode, prompt)
+            prompt = await template.render(renderer, kept, tools=options.tools, names=options.chat_template_kwargs)
+            return await self._encode(prompt)
 
-        return await fit_context(messages, encode, context_length=context_length, max_new_tokens=max_new_tokens)
+        return await fit_context(request.messages, encode, context_length=context_length, max_new_tokens=max_new_tokens)
 
-    def stream(self, *, end_token_ids: Collection[int], stop_strings: Sequence[str]) -> TextStream:
+    def stream(self, request: GenerationRequest, *, end_token_ids: Collection[int]) -> TextStream:
         """A fresh way from token ids to text for one answer."""
-        return TextStream(self.tokenizer, end_token_ids=end_token_ids, stop_strings=stop_strings)
+        options = request.options
+        hidden, shown = set(end_token_ids), set[int]()
+        if not options.skip_special_tokens:
+            shown |= self.tokenizer.special_tokens.keys()
+        if options.ignore_eos:
+            hidden = set()
+        else:
+            shown -= hidden
+        if not options.include_stop_text:
+            hidden |= set(options.stop_token_ids)
+            shown -= hidden
+        return TextStream(
+            self.tokenizer,
+            end_token_ids=hidden,
+            shown_token_ids=shown,
+            stop_strings=request.params.stop,
+            include_stop_text=options.include_stop_text,
+        )
+
+    async def _encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[int, ...]:
+        if len(text) < _THREAD_CHARACTERS:
+            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens=add_special_tokens)

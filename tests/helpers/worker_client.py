@@ -12,7 +12,7 @@ from shared.journal import TERMINAL_KINDS, Journal, JournalEntry
 from shared.model_store import ModelStore
 from shared.redis_client import AsyncRedis
 from shared.registry import RegisteredWorker, Registry
-from shared.schemas.generation import ChatTurn, GenerationParams, GenerationRequest
+from shared.schemas.generation import ChatTurn, EngineOptions, GenerationParams, GenerationRequest
 from shared.schemas.models import Manifest, Recipe
 from shared.schemas.workers import LoadVariant
 from shared.waiting_queue import WaitingQueue
@@ -77,7 +77,13 @@ class WorkerClient:
         return worker_id
 
     async def ask(
-        self, content: str = "hi", *, variant: str = VARIANT, params: GenerationParams | None = None, place: bool = True
+        self,
+        content: str = "hi",
+        *,
+        variant: str = VARIANT,
+        params: GenerationParams | None = None,
+        options: EngineOptions | None = None,
+        place: bool = True,
     ) -> str:
         """Queue a generation, and have a ready worker take it; return its id."""
         self._number += 1
@@ -92,6 +98,7 @@ class WorkerClient:
             variant=name,
             messages=(ChatTurn(role="user", content=content),),
             params=params or GenerationParams(temperature=0, max_new_tokens=20),
+            options=options or EngineOptions(),
         )
         await self.queue.enqueue(request, "gw", 10_000)
         if place:

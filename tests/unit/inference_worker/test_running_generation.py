@@ -11,15 +11,29 @@ from inference_worker.text.text_stream import TextStream
 from inference_worker.text.variant_text import VariantText
 from shared.errors import InternalError
 from shared.journal import JournalEntry, NewEntry
-from shared.schemas.generation import GenerationStarted
+from shared.schemas.generation import EngineOptions, GenerationParams, GenerationRequest, GenerationStarted
 from shared.schemas.workers import Generate
 
 TEXT = VariantText.byte_level()
 EOS = 2
 
 
+def request(*, stop: tuple[str, ...] = (), options: EngineOptions | None = None) -> GenerationRequest:
+    return GenerationRequest(
+        generation_id="g",
+        request_id="r",
+        user="ann",
+        chat_id="c",
+        model="m",
+        variant="v",
+        messages=(),
+        params=GenerationParams(stop=stop),
+        options=options or EngineOptions(),
+    )
+
+
 def stream(*stops: str) -> TextStream:
-    return TEXT.stream(end_token_ids={EOS}, stop_strings=stops)
+    return TEXT.stream(request(stop=stops), end_token_ids={EOS})
 
 
 def generation(attempt: int = 1, waited_ms: float = 5.0) -> RunningGeneration:

@@ -1,0 +1,29 @@
+"""From what a request asks for to what an engine is told."""
+
+from __future__ import annotations
+
+from inference_worker.engine import SamplingParams
+from shared.schemas.generation import GenerationRequest
+
+
+def sampling_of(request: GenerationRequest, *, max_new_tokens: int, emitted_tokens: int) -> SamplingParams:
+    """The engine's parameters of an answer of which `emitted_tokens` were made by an earlier attempt.
+
+    These stand at the end of the engine's prompt. The repetition penalty counts them there; the runtime counts
+    presence and frequency penalties over what it generated itself, so those begin anew at the seam, as a seed does.
+    """
+    params, options = request.params, request.options
+    return SamplingParams(
+        max_new_tokens=max_new_tokens - emitted_tokens,
+        temperature=params.temperature,
+        top_p=params.top_p,
+        top_k=params.top_k,
+        min_p=params.min_p,
+        repetition_penalty=params.repetition_penalty,
+        presence_penalty=params.presence_penalty,
+        frequency_penalty=params.frequency_penalty,
+        seed=params.seed,
+        stop_token_ids=options.stop_token_ids,
+        ignore_eos=options.ignore_eos,
+        min_new_tokens=max(0, options.min_new_tokens - emitted_tokens),
+    )
