@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from gateway.admin_key import load_admin_key
 from gateway.authentication import KeyGuard
 from gateway.catalog import endpoints as catalog
+from gateway.chats import endpoints as chats
 from gateway.conversions import endpoints as conversions
 from gateway.draining import DrainSignal
 from gateway.exception_handlers import install_exception_handlers
@@ -39,7 +40,7 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
 
     app = FastAPI(title="ovchat", version=version("ovchat"), lifespan=lifespan, redoc_url=None)
     install_exception_handlers(app)
-    for routes in (health, conversions, models, workers, catalog, realtime, markdown):
+    for routes in (health, conversions, models, workers, catalog, chats, realtime, markdown):
         app.include_router(routes.router)
 
     install_page(app)

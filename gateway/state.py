@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.background import run_forever
+from gateway.chats.listing import ChatListing
 from gateway.chats.store import ChatStore
 from gateway.conversion_client import ConversionTasks
 from gateway.conversions.service import ConversionService
@@ -45,6 +46,8 @@ class GatewayState:
     queue: WaitingQueue
     journal: Journal
     chats: ChatStore
+    chat_listing: ChatListing
+    finalizer: Finalizer
     relay: Relay
     waiting_room: WaitingRoom
     queue_entry: QueueEntry
@@ -114,6 +117,8 @@ async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncI
             queue=queue,
             journal=journal,
             chats=chats,
+            chat_listing=ChatListing(redis),
+            finalizer=finalizer,
             relay=relay,
             waiting_room=waiting_room,
             queue_entry=entry,

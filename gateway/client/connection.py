@@ -118,7 +118,7 @@ class Connection:
             content=content,
             parent_message_id=parent_message_id,
             system=system,
-            params=params or GenerationParams(),
+            params=params,
         )
         return await self._ask(question)
 

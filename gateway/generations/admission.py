@@ -55,6 +55,10 @@ class Admission:
         variant = await self._models.resolve(frame.model)
         generation_id = await self._claim(user, frame.request_id)
         try:
+            params = frame.params
+            if params is None and frame.chat_id is not None:
+                params = await self._chats.params(user, frame.chat_id)
+            params = params or GenerationParams()
             turn = NewTurn(
                 generation_id=generation_id,
                 chat_id=frame.chat_id or "chat_" + generation_id.removeprefix("gen_"),
@@ -62,9 +66,10 @@ class Admission:
                 parent_message_id=frame.parent_message_id,
                 content=frame.content,
                 system=frame.system,
-                provenance=Provenance(model=variant.model, variant=variant.variant, params=frame.params),
+                provenance=_provenance(variant, params, generation_id),
+                first_params=frame.params,
             )
-            return await self._begin(user, frame.request_id, turn, variant, frame.params)
+            return await self._begin(user, frame.request_id, turn, variant)
         except PlatformError:
             await self._release(user, frame.request_id)
             raise
@@ -87,9 +92,9 @@ class Admission:
                 parent_message_id=answer.parent_message_id,
                 content=None,
                 system=None,
-                provenance=Provenance(model=variant.model, variant=variant.variant, params=params),
+                provenance=_provenance(variant, params, generation_id),
             )
-            return await self._begin(user, frame.request_id, turn, variant, params)
+            return await self._begin(user, frame.request_id, turn, variant)
         except PlatformError:
             await self._release(user, frame.request_id)
             raise
@@ -106,9 +111,7 @@ class Admission:
         """Let a refused request be sent again under its id."""
         await self._redis.delete(keys.idempotency(user, request_id))
 
-    async def _begin(
-        self, user: str, request_id: str, turn: NewTurn, variant: VariantRecord, params: GenerationParams
-    ) -> Admitted:
+    async def _begin(self, user: str, request_id: str, turn: NewTurn, variant: VariantRecord) -> Admitted:
         await self._entry.refuse_when_full(variant.key)
         busy = await self._chats.append_turn(user, turn)
         # A client may see the end of an answer, and go on, before the finalizer has stored it.
@@ -126,7 +129,7 @@ class Admission:
             model=variant.model,
             variant=variant.variant,
             messages=await self._chats.branch(turn.chat_id, asked_under),
-            params=params,
+            params=turn.provenance.params.model_copy(update={"seed": turn.provenance.seed}),
         )
         try:
             position = await self._entry.enter(request)
@@ -144,3 +147,14 @@ class Admission:
             position=position,
         )
         return Admitted(queued, variant.key)
+
+
+def _provenance(variant: VariantRecord, params: GenerationParams, generation_id: str) -> Provenance:
+    """Return what is known of an answer before it runs.
+
+    A seed that nobody gave follows from the generation's id, so that a request that comes twice names one seed.
+    """
+    seed = params.seed
+    if seed is None and params.temperature > 0:
+        seed = int(generation_id[-8:], 16)
+    return Provenance(model=variant.model, variant=variant.variant, params=params, seed=seed)

@@ -25,7 +25,13 @@ Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class ChatSend(StrictMessage):
-    """Ask a question in a chat, or in a new one where ``chat_id`` is null."""
+    """Ask a question in a chat, or in a new one where ``chat_id`` is null.
+
+    Attributes:
+        parent_message_id: the answer that the question follows; null is the newest, ``root`` begins the tree anew.
+        system: the chat's system prompt from now on; null keeps it.
+        params: of this answer; null takes the chat's. A new chat keeps those of its first question.
+    """
 
     type: Literal["chat.send"]
     request_id: Identifier
@@ -34,7 +40,7 @@ class ChatSend(StrictMessage):
     content: str = Field(min_length=1)
     parent_message_id: Identifier | None = None
     system: str | None = None
-    params: GenerationParams = GenerationParams()
+    params: GenerationParams | None = None
 
 
 class ChatRegenerate(StrictMessage):
