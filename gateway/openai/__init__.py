@@ -1,0 +1,1 @@
+"""The OpenAI-compatible API under ``/v1``: requests become generations, their frames become chunks."""

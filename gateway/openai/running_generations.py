@@ -1,0 +1,113 @@
+"""The generations that answer one request, from their admission to their last frame."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from gateway.generations.relay import Subscription
+from gateway.openai.frames import FRAME, Frame
+from gateway.state import GatewayState
+from shared.errors import Draining, PlatformError, WorkerLost
+from shared.schemas.generation import GenerationFailed, GenerationFinished, GenerationRequest
+
+#: Seconds before the end of a stopping gateway's grace at which open answers are given up.
+_LAST_WORDS_SECONDS = 1.0
+
+
+class RunningGenerations:
+    """Merges the frames of several generations; whatever still runs when the context ends is cancelled."""
+
+    def __init__(self, state: GatewayState, requests: Sequence[GenerationRequest]) -> None:
+        self._state = state
+        self._requests = requests
+        # Two views of what is not over: frames are still to be read, and the generation itself still runs.
+        self._open: dict[int, GenerationRequest] = {}
+        self._running: dict[int, GenerationRequest] = {}
+        self._subscriptions: list[Subscription] = []
+        self._frames: asyncio.Queue[tuple[int, Frame]] = asyncio.Queue()
+        self._drain: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Follow what was admitted, and learn of the gateway's end."""
+        self._drain = asyncio.create_task(self._end_with_gateway())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cancel what still runs and stop following."""
+        if self._drain is not None:
+            self._drain.cancel()
+        for subscription in self._subscriptions:
+            self._state.relay.unsubscribe(subscription)
+        for request in self._running.values():
+            await self._state.queue.cancel(request.generation_id, request.user)
+
+    async def admit(self) -> None:
+        """Queue every generation, all or none.
+
+        Raises:
+            PlatformError: one was refused; those before it are cancelled.
+        """
+        if self._state.draining.is_set:
+            raise Draining("The gateway restarts. Try again in a moment.")
+        try:
+            for index, request in enumerate(self._requests):
+                await self._state.queue_entry.enter(request)
+                self._open[index] = self._running[index] = request
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+
+    async def follow(self) -> None:
+        """Start receiving frames."""
+        for index, request in tuple(self._open.items()):
+            deliver = functools.partial(self._put, index)
+            self._subscriptions.append(await self._state.relay.subscribe(request.generation_id, deliver))
+
+    @property
+    def any_open(self) -> bool:
+        """Whether frames are still to come."""
+        return bool(self._open)
+
+    async def next_frame(self, timeout_seconds: float | None) -> tuple[int, Frame] | None:
+        """Return the next frame with its choice's index; None where none came in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                index, frame = await self._frames.get()
+        except TimeoutError:
+            return None
+        if isinstance(frame, GenerationFinished | GenerationFailed):
+            self._open.pop(index, None)
+        return index, frame
+
+    async def check(self) -> None:
+        """Make sure that what is waited for still exists: Redis may have lost it.
+
+        Raises:
+            WorkerLost: it does not.
+        """
+        for request in self._open.values():
+            if await self._state.queue.request(request.generation_id) is None:
+                raise WorkerLost("The generation was lost. Ask again.")
+
+    def _put(self, index: int, frame: bytes) -> None:
+        parsed = FRAME.validate_json(frame)
+        if isinstance(parsed, GenerationFinished | GenerationFailed):
+            self._running.pop(index, None)
+        self._frames.put_nowait((index, parsed))
+
+    async def _end_with_gateway(self) -> None:
+        await self._state.draining.wait()
+        await asyncio.sleep(max(0.0, self._state.settings.shutdown_grace_seconds - _LAST_WORDS_SECONDS))
+        self._interrupt(Draining("The gateway restarts. Ask again."))
+
+    def _interrupt(self, error: PlatformError) -> None:
+        """End the wait with an error; the generations themselves are cancelled when the context ends."""
+        for index, request in self._open.items():
+            failed = GenerationFailed(generation_id=request.generation_id, error=error.body())
+            self._frames.put_nowait((index, failed))
