@@ -61,12 +61,12 @@ async def fit_context(
     return FittedPrompt(newest, dropped, min(max_new_tokens, left))
 
 
-def fit_text(token_ids: tuple[int, ...], *, context_length: int, max_new_tokens: int) -> FittedPrompt:
-    """A prompt of which nothing can be left out. Raises ContextLengthExceeded."""
+def fit_text(token_ids: tuple[int, ...], *, context_length: int, max_new_tokens: int, param: str) -> FittedPrompt:
+    """A prompt of which nothing can be left out; `param` is the field it came in. Raises ContextLengthExceeded."""
     left = context_length - len(token_ids)
     if left < 1:
         raise ContextLengthExceeded(
-            f"The prompt takes {len(token_ids)} tokens; the model's context has {context_length}.", param="prompt"
+            f"The prompt takes {len(token_ids)} tokens; the model's context has {context_length}.", param=param
         )
     return FittedPrompt(token_ids, 0, min(max_new_tokens, left))
 

@@ -69,7 +69,7 @@ class VariantText:
             token_ids = await self._encode(options.prompt, add_special_tokens=True)
             if not token_ids:
                 raise InvalidRequest("The prompt is empty.", param="prompt")
-            return fit_text(token_ids, context_length=context_length, max_new_tokens=max_new_tokens)
+            return fit_text(token_ids, context_length=context_length, max_new_tokens=max_new_tokens, param="prompt")
         if template is None:
             raise TemplateFailed("The model has no chat template.", param="model")
 
@@ -77,6 +77,9 @@ class VariantText:
             prompt = await template.render(renderer, kept, tools=options.tools, names=options.chat_template_kwargs)
             return await self._encode(prompt)
 
+        if options.keep_all_turns:
+            token_ids = await encode(request.messages)
+            return fit_text(token_ids, context_length=context_length, max_new_tokens=max_new_tokens, param="messages")
         return await fit_context(request.messages, encode, context_length=context_length, max_new_tokens=max_new_tokens)
 
     def stream(self, request: GenerationRequest, *, end_token_ids: Collection[int]) -> TextStream:
