@@ -1,0 +1,70 @@
+// The platform's HTTP interface. The browser sends the session's cookie by itself.
+
+export class ApiError extends Error {
+  constructor(status, body) {
+    super(body?.error?.message ?? (status ? `The gateway answered ${status}.` : "The gateway does not answer."));
+    this.status = status;
+    this.code = body?.error?.code ?? null;
+  }
+}
+
+let bearer = null;
+
+// For a gateway without sessions: the key goes with every request.
+export function setBearer(key) {
+  bearer = key;
+}
+
+function headers(extra = {}) {
+  // The first header is what a page of another site cannot send: it keeps forged requests out.
+  return { "X-Requested-With": "ovchat", ...(bearer ? { Authorization: `Bearer ${bearer}` } : {}), ...extra };
+}
+
+export async function request(method, path, body, extra = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: headers({ ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...extra }),
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
+    });
+  } catch {
+    throw new ApiError(0, null);
+  }
+  const text = await response.text();
+  let parsed = null;
+  try {
+    parsed = text ? JSON.parse(text) : null;
+  } catch {
+    // Something between the page and the gateway answered; its words are not for the reader.
+  }
+  if (!response.ok) throw new ApiError(response.status, parsed);
+  return parsed;
+}
+
+export const get = (path) => request("GET", path);
+export const post = (path, body) => request("POST", path, body);
+
+// Yields {id, data} of a server-sent event stream until it ends; a broken one throws.
+export async function* events(path, lastId, signal) {
+  const response = await fetch(path, {
+    headers: headers({ Accept: "text/event-stream", ...(lastId ? { "Last-Event-ID": lastId } : {}) }),
+    cache: "no-store",
+    signal,
+  });
+  if (!response.ok) throw new ApiError(response.status, null);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const lines = block.split("\n");
+      const field = (name) => lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+      if (field("data")) yield { id: field("id"), data: JSON.parse(field("data")) };
+    }
+  }
+}

@@ -1,0 +1,139 @@
+// The list of a user's chats: paged, searched by title, renamed and deleted in place.
+
+import { get, request } from "./api.js";
+import { element, make } from "./elements.js";
+
+const PAGE = 30;
+const PAUSE_MS = 250;
+
+export class ChatList {
+  #cursor = null;
+  #timer = 0;
+  #round = 0;
+  #chats = [];
+
+  // on: {open(chatId), deleted(chatId), renamed(chatId, title), failed(error)}
+  constructor(on) {
+    this.on = on;
+    this.list = element("chat-list");
+    this.search = element("chat-search");
+    this.more = element("more-chats");
+    this.current = null;
+    this.search.addEventListener("input", () => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.load(), PAUSE_MS);
+    });
+    this.more.addEventListener("click", () => this.#fetch(this.#cursor));
+  }
+
+  load() {
+    return this.#fetch(null);
+  }
+
+  mark(chatId) {
+    this.current = chatId;
+    for (const item of this.list.children) {
+      const button = item.querySelector(".chat-name");
+      if (item.dataset.chat === chatId) button?.setAttribute("aria-current", "page");
+      else button?.removeAttribute("aria-current");
+    }
+  }
+
+  async #fetch(cursor) {
+    const round = ++this.#round;
+    const query = new URLSearchParams({ limit: PAGE });
+    if (cursor) query.set("cursor", cursor);
+    if (this.search.value.trim()) query.set("search", this.search.value.trim());
+    let page;
+    try {
+      page = await get(`/api/v1/chats?${query}`);
+    } catch (error) {
+      // A gateway that does not keep lists has none to show.
+      if (error.status !== 404) this.on.failed(error);
+      return;
+    }
+    if (round !== this.#round) return;
+    this.#chats = cursor ? [...this.#chats, ...page.data] : page.data;
+    this.#cursor = page.next_cursor;
+    this.more.hidden = !page.next_cursor;
+    element("no-chats").hidden = this.#chats.length > 0;
+    element("no-chats").textContent = this.search.value.trim() ? "No chat has this in its title." : "No chats yet.";
+    // A title that is being changed is not taken away from under the reader's hands.
+    if (!this.list.querySelector("input")) this.#show();
+  }
+
+  #show() {
+    this.list.replaceChildren(...this.#chats.map((chat) => this.#item(chat)));
+    this.mark(this.current);
+  }
+
+  #item(chat) {
+    const title = chat.title || "Untitled";
+    const name = make("button", { type: "button", class: "chat-name quiet", text: title, title });
+    name.addEventListener("click", () => this.on.open(chat.chat_id));
+    const rename = make("button", { type: "button", class: "rename quiet", text: "✎", "aria-label": `Rename ${title}` });
+    const remove = make("button", { type: "button", class: "delete quiet", text: "✕", "aria-label": `Delete ${title}` });
+    const item = make("li", { "data-chat": chat.chat_id }, name, rename, remove);
+    rename.addEventListener("click", () => this.#rename(item, chat));
+    remove.addEventListener("click", () => this.#askToDelete(item, chat));
+    return item;
+  }
+
+  #rename(item, chat) {
+    const field = make("input", { class: "new-title", maxlength: 200, "aria-label": "New title" });
+    field.value = chat.title;
+    let ended = false; // taking a focused field away takes its focus, which would end it a second time
+    const end = async (save) => {
+      if (ended) return;
+      ended = true;
+      const title = field.value.trim();
+      field.remove();
+      if (save && title && title !== chat.title) {
+        try {
+          await request("PATCH", `/api/v1/chats/${encodeURIComponent(chat.chat_id)}`, { title });
+          chat.title = title;
+          this.on.renamed(chat.chat_id, title);
+        } catch (error) {
+          this.on.failed(error);
+        }
+      }
+      const fresh = this.#item(chat);
+      item.replaceWith(fresh);
+      this.mark(this.current);
+      fresh.querySelector(".rename").focus();
+    };
+    field.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.isComposing) end(true);
+      if (event.key === "Escape") end(false);
+    });
+    field.addEventListener("blur", () => end(true));
+    item.replaceChildren(field);
+    field.select();
+  }
+
+  #askToDelete(item, chat) {
+    const yes = make("button", { type: "button", class: "confirm danger", text: "Delete" });
+    const no = make("button", { type: "button", class: "keep", text: "Keep" });
+    yes.addEventListener("click", async () => {
+      try {
+        await request("DELETE", `/api/v1/chats/${encodeURIComponent(chat.chat_id)}`);
+      } catch (error) {
+        if (error.status !== 404) {
+          this.on.failed(error);
+          return;
+        }
+      }
+      this.#chats = this.#chats.filter((other) => other !== chat);
+      this.#show();
+      this.on.deleted(chat.chat_id);
+    });
+    no.addEventListener("click", () => {
+      const fresh = this.#item(chat);
+      item.replaceWith(fresh);
+      this.mark(this.current);
+      fresh.querySelector(".delete").focus();
+    });
+    item.replaceChildren(make("span", { class: "grow chat-question", text: `Delete “${chat.title || "Untitled"}”?` }), yes, no);
+    no.focus();
+  }
+}

@@ -1,0 +1,165 @@
+// Conversions: a form to begin one, and a list whose running jobs tell their progress as it happens.
+
+import { events, get, post, request } from "./api.js";
+import { element, make } from "./elements.js";
+import { megabytes } from "./models.js";
+
+const ENDED = new Set(["succeeded", "failed", "cancelled"]);
+const SHOWN = 20;
+const RETRY_MS = 2000;
+
+class JobView {
+  constructor(job) {
+    this.job = job;
+    const name = `${job.plan.model}`;
+    this.state = make("span", { class: "state" });
+    this.progress = make("progress", { max: 1, "aria-label": `Progress of ${name}` });
+    this.detail = make("p", { class: "hint" });
+    this.problem = make("p", { class: "wrong" });
+    this.cancel = make("button", { type: "button", class: "quiet", text: "Cancel", "aria-label": `Cancel the conversion of ${name}` });
+    this.cancel.addEventListener("click", async () => {
+      this.cancel.disabled = true;
+      try {
+        this.show(await request("DELETE", `/api/v1/conversions/${encodeURIComponent(job.conversion_id)}`));
+      } catch (error) {
+        this.problem.textContent = error.message;
+        this.cancel.disabled = false;
+      }
+    });
+    this.node = make(
+      "li",
+      { class: "job", "data-conversion": job.conversion_id },
+      make(
+        "div",
+        { class: "row" },
+        this.state,
+        make("strong", { class: "grow", text: `${name}: ${job.plan.variants.map((variant) => variant.name).join(", ")}` }),
+        this.cancel,
+      ),
+      this.progress,
+      this.detail,
+      this.problem,
+    );
+    this.show(job);
+  }
+
+  get ended() {
+    return ENDED.has(this.job.state);
+  }
+
+  // Takes a job or an event of one.
+  show(news) {
+    const { job } = this;
+    job.state = news.state;
+    job.progress = news.progress ?? job.progress;
+    job.stage = news.stage ?? job.stage;
+    job.error = news.error ?? job.error;
+    job.results = news.results ?? job.results;
+    this.state.textContent = job.state;
+    this.state.className = `state ${job.state}`;
+    this.progress.hidden = this.ended;
+    this.progress.value = job.progress;
+    this.cancel.hidden = this.ended;
+    const share = news.stage_progress == null ? "" : ` ${Math.round(news.stage_progress * 100)} %`;
+    const results = (job.results ?? []).map(
+      (result) => `${result.name} ${megabytes(result.weights_bytes)}` +
+        (result.compression_rate ? ` (${result.compression_rate.toFixed(2)}× smaller)` : ""),
+    );
+    this.detail.textContent = this.ended
+      ? [job.plan.source_model, ...results].join(" · ")
+      : [job.plan.source_model, job.stage ? `${job.stage}${news.variant ? ` ${news.variant}` : ""}${share}` : "waiting"]
+          .concat(`${Math.round(job.progress * 100)} % in all`, news.message ?? []).join(" · ");
+    this.problem.textContent = job.error?.message ?? "";
+  }
+}
+
+export class Conversions {
+  #abort = null;
+  #views = new Map();
+
+  constructor() {
+    this.list = element("conversions");
+    element("convert-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit(event.target);
+    });
+  }
+
+  async start() {
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
+    try {
+      const [jobs, catalog] = await Promise.all([get(`/api/v1/conversions?limit=${SHOWN}`), get("/api/v1/catalog")]);
+      if (signal.aborted) return;
+      element("catalog").replaceChildren(
+        ...catalog.data.map((entry) => make("option", { value: entry.id, label: `${entry.source_model} (${entry.languages.join(", ")})` })),
+      );
+      this.#views.clear();
+      this.list.replaceChildren();
+      for (const job of jobs.data.reverse()) this.#add(job, signal);
+      if (!jobs.data.length) this.list.append(make("li", { class: "hint", text: "None yet." }));
+    } catch (error) {
+      this.list.replaceChildren(make("li", { class: "wrong", text: error.message }));
+    }
+  }
+
+  stop() {
+    this.#abort?.abort();
+  }
+
+  #add(job, signal) {
+    const known = this.#views.get(job.conversion_id);
+    if (known) {
+      known.show(job);
+      return;
+    }
+    this.list.querySelector(":scope > .hint, :scope > .wrong")?.remove();
+    const view = new JobView(job);
+    this.#views.set(job.conversion_id, view);
+    this.list.prepend(view.node);
+    if (!view.ended) this.#follow(view, signal);
+  }
+
+  async #follow(view, signal) {
+    const path = `/api/v1/conversions/${encodeURIComponent(view.job.conversion_id)}`;
+    let lastId = null;
+    while (!view.ended && !signal.aborted) {
+      try {
+        for await (const { id, data } of events(`${path}/events`, lastId, signal)) {
+          lastId = id ?? lastId;
+          view.show(data);
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error.status === 404) break;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+    // The job itself has what its events do not tell: the sizes.
+    if (!signal.aborted) await get(path).then((job) => view.show(job), () => {});
+  }
+
+  async #submit(form) {
+    const problem = element("convert-problem");
+    const variants = [...form.querySelectorAll("[name=variant]:checked")].map((box) => box.value);
+    problem.textContent = variants.length ? "" : "Choose at least one variant.";
+    if (!variants.length) return;
+    const name = element("public-name").value.trim();
+    const button = form.querySelector("[type=submit]");
+    button.disabled = true;
+    try {
+      const job = await post("/api/v1/conversions", {
+        source_model: element("source").value.trim(),
+        ...(name ? { name } : {}),
+        variants,
+        trust_remote_code: element("remote-code").checked,
+      });
+      this.#add(job, this.#abort.signal);
+      form.reset();
+    } catch (error) {
+      problem.textContent = error.message;
+    } finally {
+      button.disabled = false;
+    }
+  }
+}
