@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.users.keys import new_key
 from shared.errors import InternalError, InvalidRequest
 from shared.settings import GatewaySettings
 
@@ -15,12 +17,20 @@ ADMIN_KEY_FILE = "admin.key"
 MIN_KEY_LENGTH = 8
 
 
+@dataclass(frozen=True, slots=True)
+class AdminKey:
+    """The key of this gateway, and whether the operator gave it."""
+
+    key: str
+    is_given: bool
+
+
 def admin_key_path(settings: GatewaySettings) -> Path:
     """Return where the key stands that was made at first start."""
     return settings.data_dir / ADMIN_KEY_FILE
 
 
-def load_admin_key(settings: GatewaySettings) -> str:
+def load_admin_key(settings: GatewaySettings) -> AdminKey:
     """Return the admin's key; where none is given and none was made, make one.
 
     The file is created exclusively and with its content by a hard link, so that of two gateways that start together
@@ -34,13 +44,13 @@ def load_admin_key(settings: GatewaySettings) -> str:
         key = settings.admin_key.get_secret_value()
         if len(key) < MIN_KEY_LENGTH:
             raise InvalidRequest(f"OVCHAT_ADMIN_KEY needs at least {MIN_KEY_LENGTH} characters.", param="admin_key")
-        return key
+        return AdminKey(key, is_given=True)
     path = admin_key_path(settings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             _make(path)
-        return path.read_text("utf-8").strip()
+        return AdminKey(path.read_text("utf-8").strip(), is_given=False)
     except OSError as error:
         raise InternalError(
             f"Cannot keep the admin key in {path}: {error.strerror}. Set OVCHAT_ADMIN_KEY or OVCHAT_DATA_DIR."
@@ -52,7 +62,7 @@ def _make(path: Path) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write("ovk-" + secrets.token_urlsafe(32) + "\n")
+            file.write(new_key() + "\n")
         # Where another gateway was first, its key is the one.
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)

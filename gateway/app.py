@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import cast
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from gateway.admin_key import load_admin_key
-from gateway.authentication import KeyGuard
+from gateway.authentication import KeyGuard, has_to_authenticate
 from gateway.catalog import endpoints as catalog
 from gateway.chats import endpoints as chats
 from gateway.conversions import endpoints as conversions
@@ -21,17 +22,25 @@ from gateway.markdown import endpoints as markdown
 from gateway.models import endpoints as models
 from gateway.page import install_page
 from gateway.realtime import endpoints as realtime
-from gateway.state import open_state
+from gateway.state import GatewayState, open_state
+from gateway.users import endpoints as users
+from gateway.users import session_endpoints as session
 from gateway.workers import endpoints as workers
 from shared.settings import GatewaySettings
 
 
 def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
-    """Return the application, guarded by the admin's key. Nothing connects before its lifespan starts."""
+    """Return the application, which lets nobody in without a key. Nothing connects before its lifespan starts.
+
+    Raises:
+        InvalidRequest: the settings would let everybody in.
+    """
+    is_on = has_to_authenticate(settings)
+    admin_key = load_admin_key(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_state(settings, draining) as state:
+        async with open_state(settings, draining, admin_key) as state:
             app.state.gateway = state
             try:
                 yield
@@ -40,8 +49,8 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
 
     app = FastAPI(title="ovchat", version=version("ovchat"), lifespan=lifespan, redoc_url=None)
     install_exception_handlers(app)
-    for routes in (health, conversions, models, workers, catalog, chats, realtime, markdown):
+    for routes in (health, conversions, models, workers, catalog, chats, realtime, markdown, users, session):
         app.include_router(routes.router)
 
     install_page(app)
-    return KeyGuard(app, admin_key=load_admin_key(settings))
+    return KeyGuard(app, lambda: cast(GatewayState, app.state.gateway).authenticator, is_on=is_on)

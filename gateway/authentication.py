@@ -1,76 +1,201 @@
-"""Who asks: every route and socket but the probes and the page's static files needs the key."""
+"""Who asks: every route and socket but the probes, the page's static files and the sign-in needs a key or a session."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
+import redis.exceptions
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import cookie_parser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.exception_handlers import error_response
+from gateway.exception_handlers import error_response, redis_error
+from gateway.origins import comes_from_elsewhere, is_loopback, names_loopback
 from gateway.principal import ADMIN_USER, Principal
-from shared.errors import InvalidApiKey
+from gateway.users.authenticator import Authenticator
+from shared.errors import InvalidApiKey, InvalidRequest, PermissionDenied, PlatformError
+from shared.settings import GatewaySettings
 
 #: Paths that need no key. The page itself holds nothing: it asks for the key.
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/favicon.ico"})
 OPEN_PREFIX = "/static/"
+#: Where a key is given for a session.
+SIGN_IN = ("POST", "/api/v1/session")
 #: Subprotocol that a browser's socket speaks; the key comes as a second one, because a page cannot set headers.
 SUBPROTOCOL = "ovchat"
 KEY_SUBPROTOCOL_PREFIX = "bearer."
+SESSION_COOKIE = "ovchat_session"
+#: What a page must say to change something by its cookie: another site's form cannot say it.
+CSRF_HEADER, CSRF_VALUE = "x-requested-with", "ovchat"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Seconds between looks whether an open socket's key still works; with the time for which a look-up is believed,
+#: a socket outlives its key by less than a second.
+WATCH_SECONDS = 0.4
+CLOSE_NO_LONGER_ALLOWED = 1008
 
 
-def presented_key(headers: Headers) -> str | None:
-    """Return the key of a request: a bearer token, or a socket's ``bearer.<base64url>`` subprotocol."""
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a request shows: a key, or the cookie of a session."""
+
+    kind: Literal["key", "session"]
+    secret: str
+
+
+def presented_credential(headers: Headers) -> Credential | None:
+    """Return a bearer token, a socket's ``bearer.<base64url>`` subprotocol, or the session's cookie, in this order."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        return token.strip()
+        return Credential("key", token.strip())
     for protocol in headers.get("sec-websocket-protocol", "").split(","):
         name = protocol.strip()
         if name.startswith(KEY_SUBPROTOCOL_PREFIX):
             encoded = name.removeprefix(KEY_SUBPROTOCOL_PREFIX)
             try:
-                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+                return Credential("key", base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
             except (binascii.Error, UnicodeDecodeError):
                 return None
-    return None
+    cookie = cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE)
+    return Credential("session", cookie) if cookie else None
+
+
+def address_of(scope: Scope) -> str:
+    """Return the address that a request came from; behind a proxy that uvicorn trusts, the one before it."""
+    client: tuple[str, int] | None = scope.get("client")
+    return client[0] if client else "unknown"
+
+
+def has_to_authenticate(settings: GatewaySettings) -> bool:
+    """Return whether a key is asked for.
+
+    Raises:
+        InvalidRequest: it shall not be, but others than this machine could come.
+    """
+    if settings.auth == "off" and not is_loopback(settings.host):
+        raise InvalidRequest(
+            f"OVCHAT_AUTH=off would let everybody who reaches {settings.host}:{settings.port} in as the admin. "
+            "Listen on 127.0.0.1 (OVCHAT_HOST), or leave OVCHAT_AUTH on.",
+            param="auth",
+        )
+    return settings.auth == "on"
 
 
 class KeyGuard:
     """ASGI middleware that refuses by default, so that a new route is guarded without being told."""
 
-    def __init__(self, app: ASGIApp, *, admin_key: str) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Callable[[], Authenticator], *, is_on: bool) -> None:
+        """Guard an application.
+
+        Args:
+            app: what is guarded.
+            authenticator: gives the one that the application's lifespan has made.
+            is_on: where not, whoever reaches the port is the admin; the port is on loopback then.
+        """
         self._app = app
-        self._admin_key = admin_key.encode()
+        self._authenticator = authenticator
+        self._is_on = is_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its user, or answer 401."""
-        if scope["type"] not in ("http", "websocket") or self._is_open(scope):
+        """Pass the request on with its user, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        key = presented_key(Headers(scope=scope))
-        if key is not None and hmac.compare_digest(key.encode(), self._admin_key):
-            scope.setdefault("state", {})["principal"] = Principal(ADMIN_USER, "admin", "first")
+        headers = Headers(scope=scope)
+        credential = presented_credential(headers) if self._is_on else None
+        try:
+            principal = await self._admit(scope, headers, credential)
+        except PlatformError as error:
+            await _refuse(error, scope, receive, send)
+            return
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            await _refuse(redis_error(), scope, receive, send)
+            return
+        if principal is not None:
+            scope.setdefault("state", {})["principal"] = principal
+        if scope["type"] == "websocket" and credential is not None:
+            await self._serve_socket(scope, receive, send, credential)
+        else:
             await self._app(scope, receive, send)
-            return
-        error = InvalidApiKey("This key is not known here." if key else "Send your key as `Authorization: Bearer KEY`.")
-        response = error_response(error)
-        if scope["type"] == "websocket":
-            await receive()
-            for message in (
-                {
-                    "type": "websocket.http.response.start",
-                    "status": response.status_code,
-                    "headers": response.raw_headers,
-                },
-                {"type": "websocket.http.response.body", "body": response.body},
-            ):
-                await send(message)
-            return
-        await response(scope, receive, send)
 
-    @staticmethod
-    def _is_open(scope: Scope) -> bool:
-        path: str = scope["path"]
-        return scope["type"] == "http" and (path in OPEN_PATHS or path.startswith(OPEN_PREFIX))
+    async def _admit(self, scope: Scope, headers: Headers, credential: Credential | None) -> Principal | None:
+        """Return who asks; None where nobody has to be known."""
+        if _is_open(scope):
+            return None
+        if not self._is_on:
+            # Any page that the person opens elsewhere could ask, under a name of its own for this address, too.
+            if comes_from_elsewhere(headers) or not names_loopback(headers):
+                raise PermissionDenied("This comes from another site.")
+            return Principal(ADMIN_USER, "admin", "off")
+        if scope["type"] == "http" and (scope["method"], scope["path"]) == SIGN_IN:
+            if comes_from_elsewhere(headers):
+                raise PermissionDenied("This comes from another site.")
+            return None
+        if credential is None:
+            raise InvalidApiKey("Send your key as `Authorization: Bearer KEY`.")
+        if credential.kind == "key":
+            return await self._authenticator().by_key(credential.secret, address_of(scope))
+        _refuse_forgery(scope, headers)
+        return await self._authenticator().by_session(credential.secret)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, credential: Credential) -> None:
+        """Serve a socket as long as what opened it is good."""
+        is_over = False
+
+        async def send_while_good(message: Message) -> None:
+            if not is_over:
+                await send(message)
+
+        serving = asyncio.ensure_future(self._app(scope, receive, send_while_good))
+        try:
+            while not (await asyncio.wait({serving}, timeout=WATCH_SECONDS))[0]:
+                if not await self._is_still_good(credential):
+                    is_over = True
+                    reason = "the key was revoked or the session has ended"
+                    await send({"type": "websocket.close", "code": CLOSE_NO_LONGER_ALLOWED, "reason": reason})
+                    break
+            await serving
+        finally:
+            serving.cancel()
+
+    async def _is_still_good(self, credential: Credential) -> bool:
+        try:
+            return await self._authenticator().is_good(credential.secret, is_session=credential.kind == "session")
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            return True
+
+
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["type"] == "http" and (path in OPEN_PATHS or path.startswith(OPEN_PREFIX))
+
+
+def _refuse_forgery(scope: Scope, headers: Headers) -> None:
+    """Refuse what another site may have made a browser send with its cookie."""
+    if scope["type"] == "websocket":
+        if "origin" not in headers or comes_from_elsewhere(headers):
+            raise PermissionDenied("A socket that is opened by the session's cookie has to come from the page.")
+    elif scope["method"] not in SAFE_METHODS:
+        if comes_from_elsewhere(headers):
+            raise PermissionDenied("This comes from another site.")
+        if headers.get(CSRF_HEADER) != CSRF_VALUE:
+            raise PermissionDenied("A change by the session's cookie needs the header `X-Requested-With: ovchat`.")
+
+
+async def _refuse(error: PlatformError, scope: Scope, receive: Receive, send: Send) -> None:
+    response = error_response(error)
+    if scope["type"] == "http":
+        await response(scope, receive, send)
+        return
+    await receive()
+    start: Message = {
+        "type": "websocket.http.response.start",
+        "status": response.status_code,
+        "headers": response.raw_headers,
+    }
+    await send(start)
+    await send({"type": "websocket.http.response.body", "body": response.body})

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from gateway.admin_key import AdminKey
 from gateway.background import run_forever
 from gateway.chats.listing import ChatListing
 from gateway.chats.store import ChatStore
@@ -22,6 +23,12 @@ from gateway.generations.relay import Relay
 from gateway.generations.waiting_room import WaitingRoom
 from gateway.health.metrics import GatewayMetrics
 from gateway.models.index import ModelIndex
+from gateway.users.audit import AuditLog
+from gateway.users.authenticator import Authenticator
+from gateway.users.failures import SignInFailures
+from gateway.users.first_key import FirstKey
+from gateway.users.keys import KeyStore
+from gateway.users.sessions import SessionStore
 from shared.catalog import Catalog, load_catalog
 from shared.ids import new_id
 from shared.journal import Journal
@@ -55,10 +62,16 @@ class GatewayState:
     conversions: ConversionService
     conversion_tasks: ConversionTasks
     metrics: GatewayMetrics
+    api_keys: KeyStore
+    sessions: SessionStore
+    authenticator: Authenticator
+    audit: AuditLog
 
 
 @asynccontextmanager
-async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncIterator[GatewayState]:
+async def open_state(
+    settings: GatewaySettings, draining: DrainSignal, admin_key: AdminKey
+) -> AsyncIterator[GatewayState]:
     """Build a gateway's state and run its loops until the context ends. Redis may be away: the loops wait for it."""
     gateway_id = new_id("gw")
     async with AsyncExitStack() as stack:
@@ -76,6 +89,8 @@ async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncI
         journal = Journal(transport)
         chats = ChatStore(redis)
         metrics = GatewayMetrics()
+        api_keys, sessions, first_key = KeyStore(redis), SessionStore(redis), FirstKey(redis, admin_key)
+        failures = SignInFailures(transport, settings.sign_in_failures_per_minute)
         tasks = ConversionTasks(settings.transport_url)
         stack.callback(tasks.close)
         dispatcher = Dispatcher(transport, queue, registry, max_wait_seconds=settings.max_wait_seconds)
@@ -102,6 +117,7 @@ async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncI
                 ("claim", finalizer.claim, CLAIM_SECONDS),
                 ("waiting_room", waiting_room.step, WAITING_ROOM_SECONDS),
                 ("reap", reaper.step, 1.0),
+                ("first_key", first_key.ensure, 1.0),
             )
         ]
         stack.push_async_callback(_end, loops)
@@ -126,6 +142,10 @@ async def open_state(settings: GatewaySettings, draining: DrainSignal) -> AsyncI
             conversions=ConversionService(redis, state_blocking, models, catalog, tasks),
             conversion_tasks=tasks,
             metrics=metrics,
+            api_keys=api_keys,
+            sessions=sessions,
+            authenticator=Authenticator(api_keys, sessions, failures, first_key),
+            audit=AuditLog(redis),
         )
 
 

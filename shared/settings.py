@@ -59,6 +59,12 @@ class GatewaySettings(CommonSettings):
     admin_key: SecretStr | None = Field(
         None, description="The admin's API key; where not set, made at first start in `DATA_DIR/admin.key`."
     )
+    auth: Literal["on", "off"] = Field(
+        "on", description="`off` lets everybody in as the admin; refused unless the gateway listens on loopback only."
+    )
+    sign_in_failures_per_minute: int = Field(
+        20, ge=1, description="Wrong keys that one address may try in a minute before it is refused."
+    )
     max_waiting: int = Field(
         1000, ge=1, description="Generations that may wait for one variant before `overloaded` is answered."
     )

@@ -1,4 +1,4 @@
-"""``/api/v1/conversions``."""
+"""``/api/v1/conversions``: admins only, since a job tells of the converter's folders and of models to come."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from gateway.dependencies import StateDep
+from gateway.dependencies import AdminDep, StateDep, require_admin
 from gateway.state import GatewayState
 from shared.errors import InvalidRequest
 from shared.schemas.conversion import ConversionJob, ConversionRequest
 
-router = APIRouter(prefix="/api/v1/conversions", tags=["conversions"])
+router = APIRouter(prefix="/api/v1/conversions", tags=["conversions"], dependencies=[Depends(require_admin)])
 
 
 class AcceptedConversion(ConversionJob):
@@ -31,9 +31,16 @@ class ConversionList(BaseModel):
 
 
 @router.post("", status_code=202)
-async def submit_conversion(request: ConversionRequest, state: StateDep) -> AcceptedConversion:
+async def submit_conversion(request: ConversionRequest, state: StateDep, admin: AdminDep) -> AcceptedConversion:
     """Accept a conversion job, or join the running one that makes the same."""
     job, joined = await state.conversions.submit(request)
+    detail = f"{job.plan.model} from {job.plan.source_model}"
+    await state.audit.record(
+        admin,
+        "conversion.joined" if joined else "conversion.submitted",
+        job.conversion_id,
+        f"{detail} with its own code" if job.plan.trust_remote_code else detail,
+    )
     return AcceptedConversion(**job.model_dump(), joined=joined)
 
 
@@ -50,9 +57,11 @@ async def get_conversion(conversion_id: str, state: StateDep) -> ConversionJob:
 
 
 @router.delete("/{conversion_id}", status_code=202)
-async def cancel_conversion(conversion_id: str, state: StateDep) -> ConversionJob:
+async def cancel_conversion(conversion_id: str, state: StateDep, admin: AdminDep) -> ConversionJob:
     """Cancel a job; one that has ended stays as it is."""
-    return await state.conversions.cancel(conversion_id)
+    job = await state.conversions.cancel(conversion_id)
+    await state.audit.record(admin, "conversion.cancelled", conversion_id, job.plan.model)
+    return job
 
 
 @router.get("/{conversion_id}/events", response_class=StreamingResponse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from gateway.dependencies import StateDep
+from gateway.dependencies import AdminDep, StateDep
 from shared.errors import Conflict, VariantNotPublished
 from shared.schemas.models import VariantRecord
 
@@ -54,7 +54,9 @@ async def list_models(state: StateDep) -> ModelList:
 
 
 @router.delete("/{model}/{variant}", status_code=202)
-async def delete_variant(model: str, variant: str, state: StateDep, force: bool = False) -> VariantDeletion:
+async def delete_variant(
+    model: str, variant: str, state: StateDep, admin: AdminDep, force: bool = False
+) -> VariantDeletion:
     """Delete a published variant; refused while a replica serves it, unless forced."""
     if await state.models.find(model, variant) is None:
         raise VariantNotPublished(f"{model}:{variant} is not published.", param="variant")
@@ -65,4 +67,5 @@ async def delete_variant(model: str, variant: str, state: StateDep, force: bool 
                     f"{model}:{variant} is loaded on {worker.info.worker_id}. Add ?force=true to delete it anyway."
                 )
     await state.conversion_tasks.delete_variant(model, variant)
+    await state.audit.record(admin, "variant.deleted", f"{model}:{variant}", "by force" if force else "")
     return VariantDeletion(model=model, variant=variant)

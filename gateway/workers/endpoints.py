@@ -1,14 +1,14 @@
-"""``/api/v1/workers`` and ``/api/v1/replicas``."""
+"""``/api/v1/workers`` and ``/api/v1/replicas``: admins only."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from gateway.dependencies import StateDep
+from gateway.dependencies import StateDep, require_admin
 from shared.schemas.workers import ReplicaInfo, WorkerInfo
 
-router = APIRouter(prefix="/api/v1", tags=["workers"])
+router = APIRouter(prefix="/api/v1", tags=["workers"], dependencies=[Depends(require_admin)])
 
 
 class WorkerList(BaseModel):

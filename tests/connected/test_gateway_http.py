@@ -16,7 +16,6 @@ from tests.helpers.services import ADMIN_KEY, Gateway, Service, wait_until
 from tests.helpers.variants import publish_sample_variant
 
 pytestmark = pytest.mark.connected
-OPEN = {"/livez", "/readyz"}
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +37,6 @@ def assert_error(response: httpx.Response, status: int, code: str) -> dict[str, 
     assert set(error) == {"message", "type", "param", "code"}
     assert error["code"] == code
     return error
-
-
-def test_every_route_needs_the_key_but_the_probes(lone_gateway: Gateway) -> None:
-    with lone_gateway.client() as client:
-        paths = client.get("/openapi.json").json()["paths"]
-    assert len(paths) >= 10
-    with lone_gateway.client(key=None) as anonymous, lone_gateway.client(key="wrong-key") as wrong:
-        for path, methods in [*paths.items(), ("/docs", {"get": {}}), ("/openapi.json", {"get": {}})]:
-            for method in methods:
-                url = re.sub(r"\{\w+\}", "x", path)
-                if path in OPEN:
-                    assert anonymous.request(method, url).status_code == 200
-                    continue
-                for client in (anonymous, wrong):
-                    response = client.request(method, url)
-                    assert_error(response, 401, "invalid_api_key")
-                    assert response.headers["www-authenticate"] == "Bearer"
 
 
 def test_a_socket_needs_the_key(lone_gateway: Gateway) -> None:
@@ -180,7 +162,7 @@ def test_the_admin_key_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -
 
     settings = GatewaySettings(data_dir=tmp_path / "data")
     with ThreadPoolExecutor(8) as pool:
-        made = set(pool.map(lambda _: load_admin_key(settings), range(16)))
+        made = set(pool.map(lambda _: load_admin_key(settings).key, range(16)))
     assert len(made) == 1
     assert stat.S_IMODE(admin_key_path(settings).stat().st_mode) == 0o600
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["admin.key"]

@@ -1,0 +1,71 @@
+"""``/api/v1/keys``, ``/api/v1/users`` and ``/api/v1/audit``: admins only."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from gateway.dependencies import AdminDep, StateDep
+from shared.schemas.users import AuditEvent, CreatedKey, KeyRecord, NewKey, UserRecord
+
+router = APIRouter(prefix="/api/v1", tags=["users"])
+
+
+class KeyList(BaseModel):
+    """Every key, oldest first, revoked ones included."""
+
+    data: list[KeyRecord]
+
+
+class UserList(BaseModel):
+    """Every user, oldest first."""
+
+    data: list[UserRecord]
+
+
+class AuditList(BaseModel):
+    """What admins did, newest first."""
+
+    data: list[AuditEvent]
+    next_cursor: str | None
+
+
+@router.get("/keys")
+async def list_keys(state: StateDep, _: AdminDep) -> KeyList:
+    """List the keys, without the keys themselves: only their hashes are kept."""
+    return KeyList(data=await state.api_keys.all())
+
+
+@router.post("/keys", status_code=201)
+async def create_key(wish: NewKey, state: StateDep, admin: AdminDep) -> CreatedKey:
+    """Make a key for a user, who begins to exist with the first one. The key is shown here and never again."""
+    created = await state.api_keys.create(wish)
+    await state.audit.record(admin, "key.created", created.key_id, f"{created.role} {created.user}")
+    return created
+
+
+@router.delete("/keys/{key_id}", status_code=204)
+async def revoke_key(key_id: str, state: StateDep, admin: AdminDep) -> None:
+    """Revoke a key: within a second it opens nothing, and its sessions and sockets end."""
+    await state.api_keys.revoke(key_id)
+    await state.audit.record(admin, "key.revoked", key_id)
+
+
+@router.get("/users")
+async def list_users(state: StateDep, _: AdminDep) -> UserList:
+    """List the users."""
+    return UserList(data=await state.api_keys.users())
+
+
+@router.get("/audit")
+async def list_audit(
+    state: StateDep,
+    _: AdminDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(pattern=r"^\d{1,20}-\d{1,20}$")] = None,
+) -> AuditList:
+    """List what admins did, newest first; about ten thousand actions are kept."""
+    page = await state.audit.page(limit, cursor)
+    return AuditList(data=list(page.events), next_cursor=page.next_cursor)
