@@ -28,7 +28,8 @@ class SamplingParams:
     """How one sequence is sampled. `temperature` 0 means greedy, `top_k` 0 means no limit, `seed` None means random.
 
     `max_new_tokens` counts generated tokens, the ending token included. `stop_token_ids` end the sequence beside the
-    model's own end tokens; `ignore_eos` switches the model's own ones off.
+    model's own end tokens; `ignore_eos` switches the model's own ones off. `top_logprobs` asks for each token's log
+    probability and that many alternatives.
     """
 
     max_new_tokens: int
@@ -43,6 +44,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     min_new_tokens: int = 0
+    top_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -85,6 +87,7 @@ class EngineInfo:
 
     `context_length` counts prompt and answer tokens together. `max_num_batched_tokens` is the size of one step in
     tokens (0: the engine does not split prompts). `kv_cache_bytes` is what was granted, 0 if there is no cache.
+    `most_top_logprobs` is how many alternatives to a token the engine can tell.
     """
 
     engine: str
@@ -93,16 +96,29 @@ class EngineInfo:
     eos_token_ids: tuple[int, ...]
     max_num_batched_tokens: int = 0
     kv_cache_bytes: int = 0
+    most_top_logprobs: int = 0
     versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The model's own log probability of a token, before temperature, and of the likeliest (token id, value) pairs."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """New tokens of one sequence; `finish` is set on its last event, whose `token_ids` may be empty."""
+    """New tokens of one sequence; `finish` is set on its last event, whose `token_ids` may be empty.
+
+    `logprobs` has one entry a token where the sequence asked for them, else none.
+    """
 
     sequence_id: str
     token_ids: tuple[int, ...]
     finish: Finish | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 ProgressCallback = Callable[[float], None]

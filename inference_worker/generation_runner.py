@@ -13,7 +13,7 @@ from inference_worker.redis_patience import until_answered
 from inference_worker.replica_pool import ReplicaPool
 from inference_worker.replica_protocol import StepDone
 from inference_worker.running_generation import RunningGeneration
-from inference_worker.sampling import sampling_of
+from inference_worker.sampling import check_options, sampling_of
 from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared.errors import InternalError, PlatformError, WorkerLost
@@ -165,14 +165,25 @@ class GenerationRunner:
             _log.warning("generation_expired", generation_id=generation.id)
             self._drop(active)
             return
+        check_options(request.options, serving.engine)
         history = (
             await until_answered("journal", lambda: self._journal.read(generation.id)) if generation.attempt > 1 else ()
         )
         prompt = await serving.text.fit(self._renderer, request, context_length=serving.engine.context_length)
-        text = serving.text.stream(request, end_token_ids=serving.engine.eos_token_ids)
+        text = serving.text.stream(
+            request, end_token_ids=serving.engine.eos_token_ids, prompt_token_ids=prompt.token_ids
+        )
         prompt_tokens = len(prompt.token_ids)
         if any(entry.kind == "started" for entry in history):
-            first = generation.resumed(history, text, prompt_tokens=prompt_tokens, worker_id=self._worker_id())
+            if request.options.json_schema is not None:
+                raise WorkerLost("The worker was lost, and an answer that follows a schema cannot be continued.")
+            first = generation.resumed(
+                history,
+                text,
+                prompt_tokens=prompt_tokens,
+                worker_id=self._worker_id(),
+                scored=request.options.top_logprobs is not None,
+            )
         else:
             frame = self._started_frame(request, prompt_tokens, prompt.dropped_turns)
             first = generation.started(frame, text)

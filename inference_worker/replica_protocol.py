@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, assert_never
 
 import orjson
 
-from inference_worker.engine import EngineInfo, EngineSpec, Finish, SamplingParams, TokenEvent
+from inference_worker.engine import EngineInfo, EngineSpec, Finish, SamplingParams, TokenEvent, TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,7 @@ def decode_replica_message(line: bytes) -> ReplicaMessage:
     value = orjson.loads(line)
     match value.get("t"):
         case "step":
-            events = (TokenEvent(id_, tuple(ids), Finish(end) if end else None) for id_, ids, end in value["e"])
-            return StepDone(value["ms"], tuple(events))
+            return StepDone(value["ms"], tuple(_unpack(*event) for event in value["e"]))
         case "loading":
             return LoadProgress(value["progress"])
         case "ready":
@@ -139,5 +138,22 @@ def decode_replica_message(line: bytes) -> ReplicaMessage:
     raise ValueError("unknown message of a replica")
 
 
-def _pack(events: Sequence[TokenEvent]) -> list[tuple[str, tuple[int, ...], str | None]]:
-    return [(event.sequence_id, event.token_ids, event.finish) for event in events]
+def _pack(events: Sequence[TokenEvent]) -> list[tuple[Any, ...]]:
+    """A tuple an event; log probabilities are a fourth item where there are any."""
+    return [
+        (event.sequence_id, event.token_ids, event.finish, [(item.logprob, item.top) for item in event.logprobs])
+        if event.logprobs
+        else (event.sequence_id, event.token_ids, event.finish)
+        for event in events
+    ]
+
+
+def _unpack(
+    sequence_id: str, token_ids: list[int], finish: str | None, logprobs: Sequence[tuple[float, list[list[Any]]]] = ()
+) -> TokenEvent:
+    return TokenEvent(
+        sequence_id,
+        tuple(token_ids),
+        Finish(finish) if finish else None,
+        tuple(TokenLogprob(value, tuple((id_, other) for id_, other in top)) for value, top in logprobs),
+    )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import orjson
 
 from inference_worker.engine import Finish, TokenEvent
-from inference_worker.text.text_stream import TextStream
-from shared.errors import InternalError, KvCacheExhausted, PlatformError
+from inference_worker.text.answer_stream import AnswerStream
+from inference_worker.text.channels import Part, joined
+from shared.errors import InternalError, KvCacheExhausted, PlatformError, WorkerLost
 from shared.journal import EntryKind, JournalEntry, NewEntry, encode_frame
 from shared.schemas.generation import (
     FinishReason,
@@ -20,6 +21,7 @@ from shared.schemas.generation import (
     GenerationResumed,
     GenerationStarted,
     Timings,
+    TokenScore,
     Usage,
 )
 from shared.schemas.workers import Generate
@@ -51,36 +53,50 @@ class RunningGeneration:
         self._begin = clock()
         self._first_token_ms: float | None = None
         self._seq = 0
-        self._text: TextStream | None = None
+        self._text: AnswerStream | None = None
+        self._scores: list[TokenScore] = []
+        """Of tokens whose text was not told yet."""
 
-    def started(self, frame: GenerationStarted, text: TextStream) -> NewEntry:
+    def started(self, frame: GenerationStarted, text: AnswerStream) -> NewEntry:
         """The first entry of a generation that nobody had before."""
         self._text = text
         self.prompt_tokens = frame.prompt_tokens
         return self._entry("started", (), encode_frame(frame))
 
     def resumed(
-        self, entries: Sequence[JournalEntry], text: TextStream, *, prompt_tokens: int, worker_id: str
+        self,
+        entries: Sequence[JournalEntry],
+        text: AnswerStream,
+        *,
+        prompt_tokens: int,
+        worker_id: str,
+        scored: bool = False,
     ) -> NewEntry:
         """Go on after another attempt: replay what it journaled, and mark the seam.
 
         Raises:
-            InternalError: the tokens do not give the text that was delivered, so no honest continuation exists.
+            InternalError: the tokens do not give what was delivered, so no honest continuation exists.
+            WorkerLost: log probabilities were asked for (`scored`) and those of tokens held back are gone.
         """
-        delivered = ""
-        replayed = ""
+        delivered: list[Part] = []
+        replayed: list[Part] = []
+        scores = 0
         for entry in entries:
             self._seq = max(self._seq, entry.seq)
             self.token_ids.extend(entry.token_ids)
-            replayed += text.push(entry.token_ids).text
+            replayed.extend(text.push(entry.token_ids).parts)
             if entry.kind == "delta":
-                delivered += orjson.loads(entry.frame)["text"]
-        if replayed != delivered:
+                frame = orjson.loads(entry.frame)
+                delivered.append(Part(frame["channel"], frame["text"]))
+                scores += len(frame.get("logprobs") or ())
+        if joined(replayed) != joined(delivered):
             raise InternalError("The answer could not be continued after its worker was lost.")
+        if scored and scores != sum(map(text.is_shown, self.token_ids)):
+            raise WorkerLost("The worker was lost, and with it the log probabilities of the next tokens.")
         self._text = text
         self.prompt_tokens = prompt_tokens
-        frame = GenerationResumed(generation_id=self.id, worker_id=worker_id, reason="worker_lost")
-        return self._entry("resumed", (), encode_frame(frame))
+        resumed = GenerationResumed(generation_id=self.id, worker_id=worker_id, reason="worker_lost")
+        return self._entry("resumed", (), encode_frame(resumed))
 
     def end_of_replay(self, *, end_token_ids: frozenset[int], max_new_tokens: int) -> Advance | None:
         """The end of a generation whose lost worker had made all of it but for the last entry; else None."""
@@ -101,11 +117,13 @@ class RunningGeneration:
         piece = self._stream.push(event.token_ids)
         token_ids = event.token_ids[: piece.token_count]
         self.token_ids.extend(token_ids)
+        if event.logprobs:
+            self._scores += self._stream.scores(token_ids, event.logprobs)
         if piece.stopped:
-            return self._finish("stop", token_ids, text=piece.text)
+            return self._finish("stop", token_ids, parts=piece.parts)
         if event.finish is not None:
-            return self._finish(_FINISH_REASONS[event.finish], token_ids, text=piece.text, flush=True)
-        return Advance((self._delta(piece.text, token_ids),))
+            return self._finish(_FINISH_REASONS[event.finish], token_ids, parts=piece.parts, flush=True)
+        return Advance(tuple(self._deltas(piece.parts, token_ids)))
 
     def cancelled(self) -> NewEntry:
         """The end that the client asked for; what is held back is not shown any more."""
@@ -117,32 +135,41 @@ class RunningGeneration:
         return self._entry("failed", (), encode_frame(GenerationFailed(generation_id=self.id, error=error.body())))
 
     @property
-    def _stream(self) -> TextStream:
+    def _stream(self) -> AnswerStream:
         if self._text is None:
             raise InternalError("a generation got tokens before its prompt")
         return self._text
 
     def _finish(
-        self, reason: FinishReason, token_ids: Sequence[int], *, text: str = "", flush: bool = False
+        self, reason: FinishReason, token_ids: Sequence[int], *, parts: Sequence[Part] = (), flush: bool = False
     ) -> Advance:
         if flush:
             rest = self._stream.flush()
-            text += rest.text
+            parts = joined((*parts, *rest.parts))
             # The last piece, an unfinished character say, may complete a stop string.
             reason = "stop" if rest.stopped else reason
-        if not text:
+        if not parts:
             return Advance((self._finished_entry(reason, token_ids),), ended=True)
-        return Advance((self._delta(text, token_ids), self._finished_entry(reason, ())), ended=True)
+        return Advance((*self._deltas(parts, token_ids), self._finished_entry(reason, ())), ended=True)
 
-    def _delta(self, text: str, token_ids: Sequence[int]) -> NewEntry:
-        if not text:
-            return self._entry("held", token_ids, b"")
+    def _deltas(self, parts: Sequence[Part], token_ids: Sequence[int]) -> list[NewEntry]:
+        """An entry a part; the tokens are those of the first, and the log probabilities come with the last."""
+        if not parts:
+            return [self._entry("held", token_ids, b"")]
         if self._first_token_ms is None:
             self._first_token_ms = round(self._waited_ms + self._elapsed_ms(), 1)
-        self._seq += 1
-        return self._entry(
-            "delta", token_ids, encode_frame(GenerationDelta(generation_id=self.id, seq=self._seq, text=text))
-        )
+        entries: list[NewEntry] = []
+        for left, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
+            scores: tuple[TokenScore, ...] | None = None
+            if not left and self._scores:
+                scores, self._scores = tuple(self._scores), []
+            self._seq += 1
+            frame = GenerationDelta(
+                generation_id=self.id, seq=self._seq, text=part.text, channel=part.channel, logprobs=scores
+            )
+            entries.append(self._entry("delta", token_ids, encode_frame(frame)))
+            token_ids = ()
+        return entries
 
     def _finished_entry(self, reason: FinishReason, token_ids: Sequence[int]) -> NewEntry:
         self.ended = True

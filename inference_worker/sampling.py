@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from inference_worker.engine import SamplingParams
-from shared.schemas.generation import GenerationRequest
+from inference_worker.engine import EngineInfo, SamplingParams
+from shared.errors import InvalidRequest
+from shared.schemas.generation import EngineOptions, GenerationRequest
+
+
+def check_options(options: EngineOptions, engine: EngineInfo) -> None:
+    """Raises InvalidRequest for what this engine cannot do."""
+    if (options.top_logprobs or 0) > engine.most_top_logprobs:
+        raise InvalidRequest(
+            f"The model's engine tells the log probabilities of at most {engine.most_top_logprobs} alternatives.",
+            param="top_logprobs",
+        )
 
 
 def sampling_of(request: GenerationRequest, *, max_new_tokens: int, emitted_tokens: int) -> SamplingParams:
@@ -26,4 +36,5 @@ def sampling_of(request: GenerationRequest, *, max_new_tokens: int, emitted_toke
         stop_token_ids=options.stop_token_ids,
         ignore_eos=options.ignore_eos,
         min_new_tokens=max(0, options.min_new_tokens - emitted_tokens),
+        top_logprobs=options.top_logprobs,
     )

@@ -11,6 +11,7 @@ import orjson
 from shared import keys
 from shared.redis_client import AsyncRedis
 from shared.schemas.common import Message
+from shared.schemas.generation import GenerationDelta
 from shared.scripts import load_script
 
 EntryKind = Literal["started", "delta", "held", "resumed", "finished", "failed"]
@@ -20,7 +21,9 @@ TERMINAL_KINDS: frozenset[EntryKind] = frozenset({"finished", "failed"})
 
 def encode_frame(frame: Message) -> bytes:
     """Return the JSON of a frame as it goes to clients: encoded once, by the writer, and passed on unparsed."""
-    return orjson.dumps(frame.model_dump())
+    # Most frames are deltas, few have log probabilities: the others do not carry the name of what they lack.
+    absent = {"logprobs"} if isinstance(frame, GenerationDelta) and frame.logprobs is None else None
+    return orjson.dumps(frame.model_dump(exclude=absent))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,16 @@ import numpy as np
 import openvino
 import openvino_genai
 
-from inference_worker.engine import Engine, EngineInfo, EngineSpec, Finish, ProgressCallback, SamplingParams, TokenEvent
+from inference_worker.engine import (
+    Engine,
+    EngineInfo,
+    EngineSpec,
+    Finish,
+    ProgressCallback,
+    SamplingParams,
+    TokenEvent,
+    TokenLogprob,
+)
 from inference_worker.engines.step_sizing import PROBE_TOKENS, measure_step_cost, tokens_per_step
 from inference_worker.variant_files import ModelLimits, read_model_limits
 
@@ -116,20 +125,23 @@ class ContinuousBatchingEngine(Engine):
         # The status is read first: tokens that come between the two reads are then delivered by the next step.
         status = handle.get_status()
         token_ids: list[int] = []
+        logprobs: list[TokenLogprob] = []
         reason = openvino_genai.GenerationFinishReason.NONE
         while handle.can_read():
             for output in handle.read().values():
                 token_ids.extend(output.generated_ids)
+                if running.params.top_logprobs is not None:
+                    logprobs.extend(map(TokenLogprob, output.generated_log_probs))
                 reason = output.finish_reason
         running.generated += len(token_ids)
         if status == openvino_genai.GenerationStatus.RUNNING:
-            return TokenEvent(sequence_id, tuple(token_ids)) if token_ids else None
+            return TokenEvent(sequence_id, tuple(token_ids), None, tuple(logprobs)) if token_ids else None
         if status == openvino_genai.GenerationStatus.FINISHED:
             ended = bool(token_ids) and token_ids[-1] in running.ends
             stopped = reason == openvino_genai.GenerationFinishReason.STOP or ended
-            return TokenEvent(sequence_id, tuple(token_ids), Finish.STOP if stopped else Finish.LENGTH)
+            return TokenEvent(sequence_id, tuple(token_ids), Finish.STOP if stopped else Finish.LENGTH, tuple(logprobs))
         # Nobody cancelled it, because a cancelled one is not in the table: the scheduler found no memory for it.
-        return TokenEvent(sequence_id, tuple(token_ids), Finish.KV_CACHE_EXHAUSTED)
+        return TokenEvent(sequence_id, tuple(token_ids), Finish.KV_CACHE_EXHAUSTED, tuple(logprobs))
 
     def _add_request(self, token_ids: Sequence[int], config: Any) -> Any:
         self._next_request_id += 1
@@ -185,6 +197,8 @@ def _generation_config(params: SamplingParams, eos_token_ids: Sequence[int], roo
         if eos_token_ids:
             config.eos_token_id = eos_token_ids[0]
     config.stop_token_ids = ends
+    # The runtime tells the chosen token's log probability and no alternatives, hence `most_top_logprobs` is 0.
+    config.logprobs = 1 if params.top_logprobs is not None else 0
     config.repetition_penalty = params.repetition_penalty
     config.presence_penalty = params.presence_penalty
     config.frequency_penalty = params.frequency_penalty

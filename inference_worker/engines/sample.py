@@ -8,10 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference_worker.engine import Engine, EngineInfo, EngineSpec, Finish, ProgressCallback, SamplingParams, TokenEvent
+from inference_worker.engine import (
+    Engine,
+    EngineInfo,
+    EngineSpec,
+    Finish,
+    ProgressCallback,
+    SamplingParams,
+    TokenEvent,
+    TokenLogprob,
+)
 from inference_worker.variant_files import read_model_limits
 
 _MASK = (1 << 64) - 1
+_MOST_TOP_LOGPROBS = 20
 _MULTIPLIER = 6364136223846793005
 
 
@@ -96,6 +106,7 @@ class SampleEngine(Engine):
             slots=self._spec.slots,
             context_length=self._context_length,
             eos_token_ids=self._eos,
+            most_top_logprobs=_MOST_TOP_LOGPROBS,
             versions={"sample": "1"},
         )
 
@@ -179,7 +190,8 @@ class SampleEngine(Engine):
             finish = Finish.LENGTH
         if finish is not None:
             del self._sequences[sequence_id]
-        return TokenEvent(sequence_id, (token_id,), finish)
+        wanted = item.params.top_logprobs
+        return TokenEvent(sequence_id, (token_id,), finish, () if wanted is None else (_logprob(token_id, wanted),))
 
     def _next_token(self, item: _Sequence) -> int:
         may_end = bool(self._eos) and not item.params.ignore_eos and item.generated >= item.params.min_new_tokens
@@ -196,6 +208,12 @@ class SampleEngine(Engine):
         first = self._options.first_token_id
         token_id = first + value % (self._vocab_size - first)
         return first if token_id in self._eos else token_id
+
+
+def _logprob(token_id: int, top: int) -> TokenLogprob:
+    """Made up, and the same for the same token: it is the likeliest, then come the ids before it."""
+    logprob = -(token_id % 8) / 8
+    return TokenLogprob(logprob, tuple((max(0, token_id - at), logprob - at) for at in range(top)))
 
 
 def _mix(state: int, token_id: int) -> int:

@@ -28,6 +28,10 @@ class Detokenizer:
         """How many ids at the window's front have had their text released; they are there as context."""
         self._shown_text = ""
 
+    def is_shown(self, token_id: int) -> bool:
+        """Whether a token is neither hidden nor special."""
+        return token_id not in self._hidden
+
     def push(self, token_ids: Sequence[int]) -> str:
         """The text that is complete now, perhaps none.
 

@@ -39,6 +39,10 @@ class TextStream:
         self._matcher = StopStringMatcher(stop_strings, include=include_stop_text)
         self._has_stops = bool(stop_strings)
 
+    def is_shown(self, token_id: int) -> bool:
+        """Whether a token has text in the answer."""
+        return self._detokenizer.is_shown(token_id)
+
     @property
     def stopped(self) -> bool:
         """Whether a stop string ended the answer."""

@@ -10,10 +10,13 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from inference_worker.text.answer_formats import create_splitter, ends_in_reasoning, markers
+from inference_worker.text.answer_stream import AnswerStream
 from inference_worker.text.chat_template import ChatTemplate
 from inference_worker.text.context_budget import FittedPrompt, fit_context, fit_text
 from inference_worker.text.template_renderer import TemplateRenderer
 from inference_worker.text.text_stream import TextStream
+from inference_worker.text.token_labels import TokenLabels
 from inference_worker.text.tokenizer import Tokenizer
 from shared.errors import InvalidRequest, TemplateFailed
 from shared.schemas.generation import ChatTurn, GenerationRequest
@@ -24,6 +27,8 @@ _CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+#: Enough tokens to see an opened reasoning tag in.
+_PROMPT_END_TOKENS = 16
 #: Of the built-in tokenizer for the sample engine: the id of `<|im_end|>`, and those of the letters a to z.
 BYTE_EOS_TOKEN_ID = 2
 BYTE_LETTER_IDS = range(3 + ord("a") - ord("!"), 3 + ord("z") - ord("!") + 1)
@@ -82,26 +87,30 @@ class VariantText:
             return fit_text(token_ids, context_length=context_length, max_new_tokens=max_new_tokens, param="messages")
         return await fit_context(request.messages, encode, context_length=context_length, max_new_tokens=max_new_tokens)
 
-    def stream(self, request: GenerationRequest, *, end_token_ids: Collection[int]) -> TextStream:
-        """A fresh way from token ids to text for one answer."""
+    def stream(
+        self, request: GenerationRequest, *, end_token_ids: Collection[int], prompt_token_ids: Sequence[int] = ()
+    ) -> AnswerStream:
+        """A fresh way from token ids to what is told, for one answer. Raises InvalidRequest for an unknown format."""
         options = request.options
-        hidden, shown = set(end_token_ids), set[int]()
-        if not options.skip_special_tokens:
-            shown |= self.tokenizer.special_tokens.keys()
-        if options.ignore_eos:
-            hidden = set()
-        else:
-            shown -= hidden
+        hidden = set() if options.ignore_eos else set(end_token_ids)
         if not options.include_stop_text:
             hidden |= set(options.stop_token_ids)
-            shown -= hidden
-        return TextStream(
+        seen = markers(options)
+        shown = {
+            token_id
+            for token_id, text in self.tokenizer.special_tokens.items()
+            if text in seen or not options.skip_special_tokens
+        }
+        text = TextStream(
             self.tokenizer,
             end_token_ids=hidden,
-            shown_token_ids=shown,
+            shown_token_ids=shown - hidden,
             stop_strings=request.params.stop,
             include_stop_text=options.include_stop_text,
         )
+        prompt_end = self.tokenizer.decode(prompt_token_ids[-_PROMPT_END_TOKENS:], special=True)
+        channels = create_splitter(options, starts_in_reasoning=ends_in_reasoning(prompt_end))
+        return AnswerStream(text, channels, TokenLabels(self.tokenizer))
 
     async def _encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[int, ...]:
         if len(text) < _THREAD_CHARACTERS:

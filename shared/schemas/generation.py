@@ -117,14 +117,33 @@ class GenerationStarted(Message):
     dropped_turns: int
 
 
+class AlternativeToken(Message):
+    """A token that the model might have chosen."""
+
+    token_id: int
+    token: str
+    logprob: float
+
+
+class TokenScore(AlternativeToken):
+    """A token of the answer, its natural log probability, and the likeliest tokens where they were asked for."""
+
+    top: tuple[AlternativeToken, ...] = ()
+
+
 class GenerationDelta(Message):
-    """A piece of the answer: whole characters, never a stop string or a special token."""
+    """A piece of the answer: whole characters, never a stop string or a special token.
+
+    ``logprobs`` has the tokens since the delta before, and is left out of the frame where it was not asked for.
+    The text of a ``tool_call`` is a JSON object: ``index``, a piece of ``arguments``, first also ``name`` and ``id?``.
+    """
 
     type: Literal["generation.delta"] = "generation.delta"
     generation_id: str
     seq: int = Field(ge=1)
     text: str
     channel: Channel = "answer"
+    logprobs: tuple[TokenScore, ...] | None = None
 
 
 class GenerationResumed(Message):

@@ -8,7 +8,15 @@ import orjson
 import pytest
 
 from shared.schemas.generation import EngineOptions, GenerationParams
-from tests.helpers.worker_client import LONG, StartWorker, WorkerClient, publish_sample_variant, text_of, tokens_of
+from tests.helpers.worker_client import (
+    LONG,
+    StartWorker,
+    WorkerClient,
+    assert_well_formed,
+    publish_sample_variant,
+    text_of,
+    tokens_of,
+)
 
 pytestmark = pytest.mark.connected
 
@@ -32,3 +40,41 @@ async def test_options_reach_the_engine_and_the_text(
     for options in (EngineOptions(ignore_eos=True), EngineOptions(min_new_tokens=40)):
         longer = await client.ended(await client.ask(options=options, params=params))
         assert len(tokens_of(longer)) == 40
+
+
+async def test_log_probabilities_come_with_the_deltas_when_asked_for(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    publish_sample_variant(store, replay_text="The capital of France is Paris. 😀")
+    start_worker()
+    await client.ready_worker()
+    plain = await client.ended(await client.ask(params=LONG))
+    assert not any(b"logprobs" in entry.frame for entry in plain)
+    entries = await client.ended(await client.ask(params=LONG, options=EngineOptions(top_logprobs=2)))
+    assert text_of(entries) == text_of(plain)
+    scores = [score for entry in entries if entry.kind == "delta" for score in orjson.loads(entry.frame)["logprobs"]]
+    assert [score["token_id"] for score in scores] == tokens_of(entries)[:-1]
+    assert all(score["logprob"] <= 0 and len(score["top"]) == 2 for score in scores)
+    assert "".join(score["token"] for score in scores).startswith("The capital of France is Paris.")
+    refused = await client.ended(await client.ask(options=EngineOptions(top_logprobs=21)))
+    error = orjson.loads(refused[-1].frame)["error"]
+    assert (error["code"], error["param"]) == ("invalid_request", "top_logprobs")
+
+
+async def test_channels_are_split_in_the_journal(client: WorkerClient, start_worker: StartWorker, store: Path) -> None:
+    call = '{"name": "sum", "arguments": {"a": 1}}'
+    publish_sample_variant(store, replay_text=f"<think>Hm.</think>Sure.\n<tool_call>{call}</tool_call>")
+    start_worker()
+    await client.ready_worker()
+    options = EngineOptions(tool_format="hermes", reasoning_format="think_tags")
+    entries = await client.ended(await client.ask(params=LONG, options=options))
+    assert_well_formed(entries)
+    frames = [orjson.loads(entry.frame) for entry in entries if entry.kind == "delta"]
+    told: dict[str, list[str]] = {}
+    for frame in frames:
+        told.setdefault(frame["channel"], []).append(frame["text"])
+    assert ("".join(told["reasoning"]), "".join(told["answer"])) == ("Hm.", "Sure.")
+    deltas = [orjson.loads(text) for text in told["tool_call"]]
+    assert deltas[0] == {"index": 0, "name": "sum", "arguments": ""}
+    assert "".join(delta["arguments"] for delta in deltas) == '{"a": 1}'
+    assert len(deltas) > 2

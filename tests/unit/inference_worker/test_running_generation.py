@@ -5,11 +5,12 @@ from collections.abc import Iterable
 import orjson
 import pytest
 
-from inference_worker.engine import Finish, TokenEvent
+from inference_worker.engine import Finish, TokenEvent, TokenLogprob
 from inference_worker.running_generation import RunningGeneration
-from inference_worker.text.text_stream import TextStream
+from inference_worker.text.answer_stream import AnswerStream
+from inference_worker.text.channels import Part, joined
 from inference_worker.text.variant_text import VariantText
-from shared.errors import InternalError
+from shared.errors import InternalError, WorkerLost
 from shared.journal import JournalEntry, NewEntry
 from shared.schemas.generation import EngineOptions, GenerationParams, GenerationRequest, GenerationStarted
 from shared.schemas.workers import Generate
@@ -32,7 +33,7 @@ def request(*, stop: tuple[str, ...] = (), options: EngineOptions | None = None)
     )
 
 
-def stream(*stops: str) -> TextStream:
+def stream(*stops: str) -> AnswerStream:
     return TEXT.stream(request(stop=stops), end_token_ids={EOS})
 
 
@@ -42,7 +43,7 @@ def generation(attempt: int = 1, waited_ms: float = 5.0) -> RunningGeneration:
     return RunningGeneration(assignment, clock=lambda: next(ticks) / 100)
 
 
-def started(running: RunningGeneration, text: TextStream) -> NewEntry:
+def started(running: RunningGeneration, text: AnswerStream) -> NewEntry:
     frame = GenerationStarted(
         generation_id="g", model="m", variant="v", device="CPU", worker_id="w", prompt_tokens=7, dropped_turns=0
     )
@@ -159,3 +160,62 @@ def test_cancel_ends_it_with_what_was_counted() -> None:
     assert (end["finish_reason"], end["seq"], end["usage"]["completion_tokens"]) == ("cancelled", 1, 3)
     assert end["timings"]["queue_ms"] == 0.0
     assert running.advance(event("late")).entries == ()
+
+
+def scored_event(text: str) -> TokenEvent:
+    token_ids = TEXT.tokenizer.encode(text)
+    logprobs = tuple(TokenLogprob(-float(at), ((token_id, -9.0),)) for at, token_id in enumerate(token_ids))
+    return TokenEvent("g:1", token_ids, None, logprobs)
+
+
+def test_log_probabilities_of_held_back_text_come_with_the_next_delta() -> None:
+    running = generation()
+    started(running, stream("XY"))
+    assert running.advance(scored_event("X")).entries[0].frame == b""
+    (delta,) = running.advance(scored_event("a")).entries
+    frame = orjson.loads(delta.frame)
+    assert [(score["token"], score["logprob"]) for score in frame["logprobs"]] == [("X", 0.0), ("a", 0.0)]
+    assert frame["logprobs"][0]["top"] == [
+        {"token_id": frame["logprobs"][0]["token_id"], "token": "X", "logprob": -9.0}
+    ]
+
+
+@pytest.mark.parametrize(("last", "lost"), [("b", False), ("X", True)])
+def test_log_probabilities_that_are_lost_with_a_worker_end_the_answer(last: str, lost: bool) -> None:
+    """Accident: after a failover a client gets fewer log probabilities than tokens and does not know it."""
+    first = generation()
+    entries = [started(first, stream("XY")), *first.advance(scored_event("a")).entries]
+    entries += first.advance(scored_event(last)).entries
+    second = generation(attempt=2)
+
+    def resume() -> NewEntry:
+        return second.resumed(journaled(entries), stream("XY"), prompt_tokens=7, worker_id="w2", scored=True)
+
+    if lost:
+        with pytest.raises(WorkerLost):
+            resume()
+    else:
+        assert resume().kind == "resumed"
+
+
+def test_a_failover_goes_on_inside_a_tool_call() -> None:
+    """Accident: the second worker takes the rest of a tool call for text, or tells its beginning again."""
+    call = '<think>Hm</think>Yes <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+    options = EngineOptions(tool_format="hermes", reasoning_format="think_tags")
+    for cut in range(len(call)):
+        first, second = generation(), generation(attempt=2)
+        text = TEXT.stream(request(options=options), end_token_ids={EOS})
+        entries = [started(first, text)]
+        for character in call[:cut]:
+            entries += first.advance(event(character)).entries
+        again = TEXT.stream(request(options=options), end_token_ids={EOS})
+        entries.append(second.resumed(journaled(entries), again, prompt_tokens=7, worker_id="w2"))
+        entries += second.advance(event(call[cut:], Finish.STOP, (EOS,))).entries
+        frames = [orjson.loads(entry.frame) for entry in entries if entry.kind == "delta"]
+        parts = joined(Part(frame["channel"], frame["text"]) for frame in frames)
+        assert [(part.channel, part.text) for part in parts] == [
+            ("reasoning", "Hm"),
+            ("answer", "Yes"),
+            ("tool_call", '{"index":0,"name":"f","arguments":"{\\"a\\": 1}"}'),
+        ]
+        assert [frame["seq"] for frame in frames] == list(range(1, len(frames) + 1))

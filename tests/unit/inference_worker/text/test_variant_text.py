@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from inference_worker.text.answer_stream import AnswerPiece
 from inference_worker.text.template_renderer import TemplateRenderer
 from inference_worker.text.variant_text import VariantText
 from shared.errors import ContextLengthExceeded, InvalidRequest
@@ -25,6 +26,10 @@ def request(stop: tuple[str, ...] = (), max_new_tokens: int = 50, **options: obj
         params=GenerationParams(stop=stop, max_new_tokens=max_new_tokens),
         options=EngineOptions.model_validate(options),
     )
+
+
+def text_of(*pieces: AnswerPiece) -> str:
+    return "".join(part.text for piece in pieces for part in piece.parts)
 
 
 async def test_a_plain_prompt_is_taken_as_it_stands() -> None:
@@ -54,11 +59,11 @@ async def test_a_plain_prompt_must_fit_and_have_a_token() -> None:
 def test_which_tokens_are_shown(options: dict[str, Any], shown: str) -> None:
     a, b = TEXT.tokenizer.encode("ab")
     stream = TEXT.stream(request(**options), end_token_ids={EOS})
-    assert stream.push((a, IM_START, b, EOS)).text + stream.flush().text == shown
+    assert text_of(stream.push((a, IM_START, b, EOS)), stream.flush()) == shown
 
 
 @pytest.mark.parametrize(("include", "shown"), [(False, "one "), (True, "one END")])
 def test_a_stop_string_is_shown_when_asked_for(include: bool, shown: str) -> None:
     stream = TEXT.stream(request(("END",), include_stop_text=include), end_token_ids={EOS})
     piece = stream.push(TEXT.tokenizer.encode("one END two"))
-    assert (piece.text, piece.stopped) == (shown, True)
+    assert (text_of(piece), piece.stopped) == (shown, True)
