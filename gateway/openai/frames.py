@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from shared.schemas.generation import (
+    AlternativeToken,
     GenerationDelta,
     GenerationFailed,
     GenerationFinished,
@@ -14,6 +15,10 @@ from shared.schemas.generation import (
     GenerationStarted,
     TokenScore,
 )
+
+
+TopLogprob = AlternativeToken
+TokenLogprob = TokenScore
 
 
 class ToldDelta(GenerationDelta):
