@@ -16,7 +16,6 @@ from shared.schemas.generation import (
     TokenScore,
 )
 
-
 TopLogprob = AlternativeToken
 TokenLogprob = TokenScore
 
