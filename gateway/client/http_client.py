@@ -14,6 +14,7 @@ from gateway.client.address import GatewayAddress
 from gateway.client.server_sent_events import events_of
 from shared.catalog import CatalogEntry
 from shared.errors import ErrorBody, InternalError, PlatformError, Unavailable, error_from_body
+from shared.schemas.chats import Chat, ChatList, ChatSummary
 from shared.schemas.common import Message
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
 from shared.schemas.models import VariantRecord
@@ -135,6 +136,30 @@ class HttpClient:
     async def workers(self) -> list[WorkerInfo]:
         """The inference workers that are registered."""
         return _listed(WorkerInfo, await self._call("GET", "/api/v1/workers"))
+
+    async def chats(self, search: str = "") -> AsyncIterator[ChatSummary]:
+        """This user's chats whose title has a text in it, the newest first."""
+        cursor: str | None = None
+        while True:
+            query = httpx.QueryParams({"search": search, "limit": 200, **({"cursor": cursor} if cursor else {})})
+            page = _parsed(ChatList, await self._call("GET", f"/api/v1/chats?{query}"))
+            for chat in page.data:
+                yield chat
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def chat(self, chat_id: str) -> Chat:
+        """One chat with its whole message tree."""
+        return _parsed(Chat, await self._call("GET", f"/api/v1/chats/{_segment(chat_id)}"))
+
+    async def export_chat(self, chat_id: str, form: str) -> bytes:
+        """The branch that a chat stands on, as ``json`` or ``markdown``."""
+        return await self._call("GET", f"/api/v1/chats/{_segment(chat_id)}/export?format={form}")
+
+    async def delete_chat(self, chat_id: str) -> None:
+        """Delete a chat with all its messages."""
+        await self._call("DELETE", f"/api/v1/chats/{_segment(chat_id)}")
 
     async def catalog(self) -> list[CatalogEntry]:
         """The models that are known by name."""

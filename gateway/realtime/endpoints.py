@@ -1,19 +1,27 @@
-"""``/api/v1/ws``."""
+"""``/api/v1/ws`` and its description."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Request, WebSocket
+from pydantic import JsonValue
 
 from gateway.authentication import SUBPROTOCOL
 from gateway.dependencies import PrincipalDep, StateDep
+from gateway.realtime.asyncapi import SOCKET_PATH, asyncapi_document
 from gateway.realtime.connection import Connection
 
-router = APIRouter()
+router = APIRouter(tags=["realtime"])
 
 
-@router.websocket("/api/v1/ws")
+@router.get("/api/v1/asyncapi.json")
+async def describe_socket(request: Request) -> dict[str, JsonValue]:
+    """Describe the WebSocket as an AsyncAPI 3.0 document."""
+    return asyncapi_document(request.app.version)
+
+
+@router.websocket(SOCKET_PATH)
 async def realtime(websocket: WebSocket, state: StateDep, principal: PrincipalDep) -> None:
     """Serve one socket until either side ends it."""
     offered = cast(list[str], websocket.scope.get("subprotocols", []))
