@@ -10,7 +10,7 @@ CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
 # Where this is set, every process would compile torch and transformers anew: 11 s instead of 5 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env run test lint format types pytest bench compose-test lock clean
+.PHONY: help env browser run test lint format types pytest bench compose-test lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -20,6 +20,10 @@ env: $(STAMP) ## make .venv from the lock file (Python 3.11 or 3.12)
 $(STAMP): requirements.lock deploy/locks/overrides.txt pyproject.toml deploy/bin/bootstrap
 	@deploy/bin/bootstrap
 	@touch $@
+
+browser: ## install the Chromium of the page's tests and CJK fonts (root, Debian)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-noto-cjk >/dev/null
 
 run: $(STAMP) ## start the whole platform on this machine with the demo model; Ctrl-C stops it
 	@exec $(BIN)/ovchat up

@@ -22,6 +22,7 @@ PHONE = (390, 844)
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-first-run", "--hide-scrollbars", "--lang=en-US"),
+    "--force-prefers-reduced-motion",
 )
 
 

@@ -73,7 +73,8 @@ export class AdminView {
     if (shown === this.#shown) return;
     this.#shown = shown;
     element("admin-view").hidden = !shown;
-    for (const id of ["chat-view", "foot"]) element(id).hidden = shown;
+    // Hidden are the parts that are about a chat.
+    for (const id of ["chat-view", "foot", "pickers", "clear", "open-settings"]) element(id).hidden = shown;
     if (!shown) {
       clearTimeout(this.#timer);
       this.conversions.stop();

@@ -8,24 +8,17 @@ export class ApiError extends Error {
   }
 }
 
-let bearer = null;
-
-// For a gateway without sessions: the key goes with every request.
-export function setBearer(key) {
-  bearer = key;
-}
-
 function headers(extra = {}) {
   // The first header is what a page of another site cannot send: it keeps forged requests out.
-  return { "X-Requested-With": "ovchat", ...(bearer ? { Authorization: `Bearer ${bearer}` } : {}), ...extra };
+  return { "X-Requested-With": "ovchat", ...extra };
 }
 
-export async function request(method, path, body, extra = {}) {
+export async function request(method, path, body) {
   let response;
   try {
     response = await fetch(path, {
       method,
-      headers: headers({ ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...extra }),
+      headers: headers(body === undefined ? {} : { "Content-Type": "application/json" }),
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store",
     });

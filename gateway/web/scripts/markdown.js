@@ -79,6 +79,7 @@ export class MarkdownView {
     if (text === this.#text && !final) return;
     this.#text = text;
     this.final = final;
+    if (text !== this.#shown) this.target.setAttribute("aria-busy", "true");
     if (this.#shown === null && text) {
       this.target.classList.add("plain");
       this.#shown = "";
@@ -99,7 +100,10 @@ export class MarkdownView {
   async #step() {
     this.#timer = 0;
     const text = this.#text;
-    if (text === this.#shown) return;
+    if (text === this.#shown) {
+      this.target.removeAttribute("aria-busy");
+      return;
+    }
     this.#busy = true;
     this.#last = Date.now();
     let failed = false;
@@ -119,6 +123,7 @@ export class MarkdownView {
       this.onChange();
     }
     this.#busy = false;
+    if (this.#shown === this.#text) this.target.removeAttribute("aria-busy");
     if (failed) this.#schedule(RETRY_MS);
     else if (this.#text !== text) this.#schedule(PAUSE_MS);
   }

@@ -119,6 +119,7 @@ function go(hash) {
 async function route() {
   const name = decodeURIComponent(location.hash.slice(1));
   admin.show(name === "admin");
+  if (name === "admin") panel.close();
   if (name === "admin" || chat.socket === null || !mayLeaveChat()) return;
   if (!name) {
     if (!chat.conversation.isEmpty) chat.start();
@@ -174,7 +175,7 @@ async function enter(session) {
   element("app").hidden = false;
   element("user-name").textContent = session.user;
   element("open-admin").hidden = session.role !== "admin";
-  chat.socket = new ChatSocket(session.protocols, {
+  chat.socket = new ChatSocket({
     connected() {
       if (lost) show(chat.busy ? "Connected again …" : "");
       lost = false;

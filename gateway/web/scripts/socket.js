@@ -23,11 +23,10 @@ export class ChatSocket {
   #lastSeq = 0;
   #cancelWanted = false;
 
-  constructor(protocols, on) {
+  constructor(on) {
     const address = new URL("/api/v1/ws", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     this.url = address.href;
-    this.protocols = protocols;
     this.on = on;
     this.ready = false;
     this.#connect();
@@ -88,7 +87,7 @@ export class ChatSocket {
 
   #connect() {
     this.ready = false;
-    const socket = new WebSocket(this.url, this.protocols);
+    const socket = new WebSocket(this.url, ["ovchat"]);
     this.#socket = socket;
     socket.onmessage = (message) => this.#take(JSON.parse(message.data));
     socket.onclose = (event) => {

@@ -1,0 +1,336 @@
+"""The chat page in a real Chromium, on a pool of real processes with the `sample` engine."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import redis
+from selenium.webdriver.common.keys import Keys
+
+from shared import keys
+from tests.helpers.browser import PHONE, Browser, require_chromium
+from tests.helpers.page import ANSWER, Page
+from tests.helpers.pool import Pool
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import ADMIN_KEY
+from tests.helpers.variants import publish_sample_variant
+
+pytestmark = [pytest.mark.e2e, pytest.mark.connected]
+
+MARKDOWN = (
+    "A **short** list:\n\n1. count\n2. print\n\n```python\nprint(len(words))\n```\n\n| a | b |\n|--|--:|\n| x | 12 |"
+)
+JAPANESE = "素数とは、**1とその数だけ**で割り切れる数です。"
+HOSTILE = (
+    "[four](https://example.org) <script>window.hit=1</script><img src=x onerror='window.hit=2'>"
+    "<svg onload='window.hit=3'></svg>"
+    "[one](javascript:window.hit=4) [two](data:text/html,x) ![three](data:image/svg+xml,x)"
+)
+HOSTILE_NAME = "<img src=x onerror=window.hit=5>"
+SLOW = " ".join(f"part-{number}" for number in range(25))
+#: What Chromium itself writes of a request that was refused or found no gateway.
+NETWORK_COMPLAINTS = ("Failed to load resource", "WebSocket connection to")
+
+
+@pytest.fixture(scope="module")
+def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """A gateway, a worker, and models that recite; two of them in the catalogue, so with languages."""
+    require_chromium()
+    with redis.Redis.from_url(session_redis.url) as client:
+        client.flushall()
+    pool = Pool(tmp_path_factory.mktemp("page"), session_redis.url)
+    for model, options in {
+        "qwen2-0.5b-instruct": {"replay_text": MARKDOWN},
+        "youri-7b-chat": {"replay_text": JAPANESE},
+        "hostile": {"replay_text": HOSTILE},
+        "slow": {"tokens_per_second": 60, "replay_text": SLOW},
+    }.items():
+        publish_sample_variant(pool.store_path, pool.redis_url, model=model)
+        (pool.store_path / model / "int4" / "sample_engine.json").write_text(json.dumps(options))
+    publish_sample_variant(pool.store_path, pool.redis_url, model="slow", variant="int8")
+    try:
+        pool.gateway()
+        pool.worker({"OVCHAT_MAX_REPLICAS": "8"})
+        yield pool
+    finally:
+        pool.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium for all tests of this file; each begins with a page of its own."""
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, pool: Pool) -> Iterator[Page]:
+    """The page, signed in, on a new chat. Nothing that the page does may break its own policy or throw."""
+    browser.prefer("light")
+    page = Page(browser, pool.gateways[0])
+    page.open_signed_in()
+    browser.complaints()
+    yield page
+    assert [line for line in browser.complaints() if not any(words in line for words in NETWORK_COMPLAINTS)] == []
+    assert browser.script("return window.hit ?? null") is None
+
+
+def test_signing_in_with_a_wrong_and_a_right_key(page: Page, browser: Browser) -> None:
+    browser.click("#leave")
+    browser.screenshot("sign-in-light")
+    page.sign_in("wrong-key")
+    browser.until(lambda: browser.text("#key-problem"), what="refusal told")
+    assert page.asks_for_key
+    page.sign_in(ADMIN_KEY)
+    browser.until(lambda: page.signed_in, what="signed in")
+    kept = browser.script("return JSON.stringify([localStorage, sessionStorage, document.cookie])")
+    assert kept == '[{},{},""]', "no script can read the session"
+    browser.open(page.gateway.url)
+    browser.until(lambda: page.signed_in, what="still signed in after a reload")
+    assert browser.text("#user-name") == "admin"
+
+
+def test_models_are_grouped_by_language_and_examples_follow(page: Page, browser: Browser) -> None:
+    groups = [group.get_attribute("label") or "" for group in browser.all("#model optgroup")]
+    assert [group.split(" ")[0] for group in groups] == ["English", "Chinese", "Japanese", "Other"]
+    page.choose("youri-7b-chat")
+    browser.until(lambda: "素数" in browser.text("#examples"), what="Japanese examples")
+    browser.screenshot("welcome-japanese-light")
+    browser.all("#examples button")[2].click()
+    assert "1とその数だけ" in page.wait_for_end()
+    page.choose("slow", "int8")
+    assert [option.text for option in browser.all("#variant option")] == ["default (int8)", "int4", "int8"]
+
+
+def test_an_answer_streams_and_is_rendered(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("Count the words")
+    assert browser.text(f"{ANSWER} strong") == "short"
+    assert browser.texts(f"{ANSWER} li") == ["count", "print"]
+    assert browser.text(f"{ANSWER} pre") == "print(len(words))"
+    assert browser.text(f"{ANSWER} .code-head span") == "python"
+    assert browser.texts(f"{ANSWER} td") == ["x", "12"]
+    assert "qwen2-0.5b-instruct:int4 · CPU" in browser.text(f"{ANSWER} .provenance")
+    assert "A short list" in str(browser.script("return document.getElementById('spoken').textContent")).replace(
+        "*", ""
+    )
+    browser.until(lambda: page.chat_titles[:1] == ["Count the words"], what="the chat listed")
+    browser.screenshot("chat-light")
+    browser.prefer("dark")
+    browser.screenshot("chat-dark")
+
+
+def test_copying(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("Copy this")
+    for selector in (f"{ANSWER} .copy", f"{ANSWER} .copy-code"):
+        browser.click(selector)
+        browser.until(lambda chosen=selector: browser.text(chosen) == "Copied", what="copied")  # type: ignore[misc]
+
+
+def test_stop_ends_an_answer_and_keeps_its_text(page: Page, browser: Browser) -> None:
+    page.choose("slow", "int4")
+    page.ask("Go on for long")
+    browser.until(lambda: len(page.answer) > 5, what="first words")
+    browser.click("#stop")
+    text = page.wait_for_end()
+    assert browser.text(f"{ANSWER} .note") == "Stopped."
+    assert 5 < len(text) < len(SLOW)
+
+
+def test_regenerating_and_editing_make_branches(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("First question")
+    browser.click(f"{ANSWER} .regenerate")
+    browser.until(lambda: browser.text(f"{ANSWER} .branch-place") == "2 of 2", what="a second version")
+    page.wait_for_end()
+    browser.click(f"{ANSWER} .earlier")
+    browser.until(lambda: browser.text(f"{ANSWER} .branch-place") == "1 of 2", what="the first version")
+    browser.click("#turns .asked .edit")
+    browser.type("#turns .asked textarea", "Second question")
+    browser.click("#turns .asked .save")
+    browser.until(lambda: browser.text("#turns .asked .branch-place") == "2 of 2", what="a second question")
+    page.wait_for_end()
+    assert browser.texts("#turns .asked .body") == ["Second question"]
+    browser.click("#turns .asked .earlier")
+    browser.until(lambda: browser.texts("#turns .asked .body") == ["First question"], what="the first question")
+    assert [message["role"] for message in page.stored()].count("assistant") == 3
+    # The chosen branch is the one that a later visit finds.
+    browser.until(lambda: page.gateway_leaf() in [m["message_id"] for m in page.stored()[1:3]], what="branch stored")
+    browser.driver.refresh()
+    browser.until(lambda: browser.texts("#turns .asked .body") == ["First question"], what="the chosen branch again")
+
+
+def test_chats_are_listed_searched_renamed_and_deleted(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("Apples and pears")
+    browser.click("#new-chat")
+    page.ask_and_wait("Bicycles")
+    page.chat_item("Apples").find_element("css selector", ".chat-name").click()
+    browser.until(lambda: browser.texts("#turns .asked .body") == ["Apples and pears"], what="the chat opened")
+    item = page.chat_item("Apples")
+    item.find_element("css selector", ".rename").click()
+    browser.one(".new-title").send_keys(Keys.CONTROL, "a")
+    browser.one(".new-title").send_keys(HOSTILE_NAME, Keys.ENTER)
+    browser.until(lambda: HOSTILE_NAME in page.chat_titles, what="the new title")
+    browser.type("#chat-search", "bicyc")
+    browser.until(lambda: page.chat_titles == ["Bicycles"], what="only what was searched for")
+    browser.one("#chat-search").send_keys(Keys.CONTROL, "a", Keys.DELETE)
+    page.chat_item(HOSTILE_NAME).find_element("css selector", ".delete").click()
+    browser.click("#chat-list .confirm")
+    browser.until(lambda: HOSTILE_NAME not in page.chat_titles, what="the chat gone")
+    browser.until(lambda: not browser.all("#turns .turn"), what="the page empty")
+
+
+def test_settings_reach_the_answer_and_stay_with_the_chat(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    browser.click("#open-settings")
+    ranges = {
+        field.get_attribute("id"): [field.get_attribute(name) for name in ("min", "max", "step", "value")]
+        for field in browser.all("#sliders input")
+    }
+    assert ranges["param-temperature"] == ["0", "1", "0.1", "0.1"]
+    assert ranges["param-top_p"] == ["0", "1", "0.01", "1"]
+    assert ranges["param-top_k"] == ["0", "200", "1", "50"]
+    assert ranges["param-repetition_penalty"] == ["1", "2", "0.1", "1.1"]
+    browser.type("#system", "You speak like a pirate.")
+    page.set_slider("temperature", 0.7)
+    page.set_slider("top_k", 7)
+    browser.screenshot("settings-light")
+    page.ask_and_wait("Hello")
+    with page.gateway.client() as client:
+        chat = client.get(f"/api/v1/chats/{page.chat_id}").json()
+    assert chat["system"] == "You speak like a pirate."
+    params = chat["messages"][-1]["provenance"]["params"]
+    assert (params["temperature"], params["top_k"], params["max_new_tokens"]) == (0.7, 7, 256)
+    browser.click("#new-chat")
+    assert browser.one("#system").get_attribute("value") == ""
+    page.chat_item("Hello").find_element("css selector", ".chat-name").click()
+    browser.until(lambda: browser.one("#system").get_attribute("value"), what="the chat's own system prompt")
+    assert browser.one("#param-top_k").get_attribute("value") == "7"
+    browser.one("#system").send_keys(Keys.ESCAPE)
+    browser.until(lambda: not browser.all("#settings")[0].is_displayed(), what="the settings closed")
+
+
+def test_clearing_begins_anew_with_the_same_settings(page: Page, browser: Browser) -> None:
+    browser.click("#open-settings")
+    page.set_slider("top_k", 3)
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("To be cleared")
+    browser.click("#clear")
+    browser.until(lambda: not browser.all("#turns .turn"), what="the page empty")
+    browser.until(lambda: "To be cleared" not in page.chat_titles, what="the chat gone")
+    assert browser.one("#param-top_k").get_attribute("value") == "3"
+    browser.click("#close-settings")
+
+
+def test_a_reload_in_the_middle_of_an_answer_loses_nothing(page: Page, browser: Browser) -> None:
+    page.choose("slow", "int4")
+    page.ask("Tell me much")
+    browser.until(lambda: len(page.answer) > 20, what="first words")
+    browser.driver.refresh()
+    browser.until(lambda: browser.all(f"{ANSWER}.running"), what="the answer goes on")
+    page.wait_for_end()
+    assert_nothing_lost(page)
+
+
+def test_a_gateway_restart_in_the_middle_of_an_answer_loses_nothing(page: Page, browser: Browser, pool: Pool) -> None:
+    page.choose("slow", "int4")
+    page.ask("Tell me more")
+    browser.until(lambda: len(page.answer) > 20, what="first words")
+    pool.gateways[0].stop()
+    browser.until(lambda: "lost" in page.status, what="the loss told")
+    pool.gateways[0].start_ready()
+    page.wait_for_end()
+    assert page.status == ""
+    assert_nothing_lost(page)
+
+
+def assert_nothing_lost(page: Page) -> None:
+    """Compare what is shown with what the model said and with what the finalizer stored."""
+    assert page.answer == SLOW
+    page.browser.until(lambda: page.stored()[-1]["status"] == "done", what="the answer stored")
+    assert page.stored()[-1]["content"] == SLOW
+
+
+def test_hostile_markdown_and_names_do_nothing(page: Page, browser: Browser, pool: Pool) -> None:
+    with redis.Redis.from_url(pool.redis_url, decode_responses=True) as client:
+        record = json.loads(str(client.hget(keys.VARIANTS, "hostile:int4")))
+        record["model"] = HOSTILE_NAME
+        client.hset(keys.VARIANTS, f"{HOSTILE_NAME}:int4", json.dumps(record))
+        try:
+            page.open_signed_in()
+            browser.until(lambda: HOSTILE_NAME in browser.texts("#model option"), what="the hostile name, as text")
+            page.choose(HOSTILE_NAME)
+            assert HOSTILE_NAME in browser.text("#welcome-model")
+        finally:
+            client.hdel(keys.VARIANTS, f"{HOSTILE_NAME}:int4")
+    page.choose("hostile")
+    text = page.ask_and_wait(HOSTILE)
+    assert "<script>window.hit=1</script>" in text
+    assert browser.all(f"{ANSWER} .body :is(script, img, svg)") == []
+    links = [link.get_attribute("href") for link in browser.all(f"{ANSWER} .body a[href]")]
+    assert links == ["https://example.org/"]
+    for link in browser.all(f"{ANSWER} .body a:not([href])"):
+        link.click()
+    browser.screenshot("hostile-light")
+
+
+def test_themes_are_chosen_and_kept(page: Page, browser: Browser) -> None:
+    def background() -> object:
+        return browser.script("return getComputedStyle(document.body).backgroundColor")
+
+    light = background()
+    browser.prefer("dark")
+    dark = background()
+    assert light != dark
+    browser.click("#theme")
+    assert background() == light
+    browser.driver.refresh()
+    browser.until(lambda: page.signed_in, what="the page")
+    assert background() == light
+    browser.click("#theme")
+    browser.click("#theme")
+    assert browser.script("return localStorage.getItem('ovchat.theme')") is None
+
+
+def test_the_page_at_phone_width(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("On the phone")
+    browser.resize(PHONE)
+    for theme in ("light", "dark"):
+        browser.prefer(theme)
+        browser.screenshot(f"chat-390-{theme}")
+        assert browser.script("return document.documentElement.scrollWidth") == PHONE[0]
+    assert not browser.all("#side")[0].is_displayed()
+    browser.click("#open-side")
+    assert browser.one("#open-side").get_attribute("aria-expanded") == "true"
+    browser.screenshot("side-390-dark")
+    browser.one("#close-side").send_keys(Keys.ESCAPE)
+    browser.until(lambda: not browser.all("#side")[0].is_displayed(), what="the list closed")
+    assert browser.script("return document.activeElement.id") == "open-side"
+    browser.click("#open-settings")
+    browser.screenshot("settings-390-dark")
+    browser.click("#close-settings")
+    browser.click("#open-side")
+    browser.click("#new-chat")
+    browser.screenshot("welcome-390-dark")
+
+
+def test_the_page_by_keyboard_alone(page: Page, browser: Browser) -> None:
+    """From the top of the page by Tab: everything that can be pressed has a name, and a question can be asked."""
+    browser.script("document.querySelector('.skip').focus()")
+    names = [browser.driver.switch_to.active_element.accessible_name]
+    for _ in range(120):
+        browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+        focused = browser.driver.switch_to.active_element
+        names.append(focused.accessible_name)
+        if focused.get_attribute("id") == "question":
+            break
+    assert names[0] == "Skip to the message box"
+    assert names[-1] == "Message"
+    assert "" not in names
+    browser.driver.switch_to.active_element.send_keys("By hand", Keys.ENTER)
+    page.wait_for_end()
+    assert browser.script("return document.activeElement.id") == "question"
