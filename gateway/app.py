@@ -23,6 +23,7 @@ from gateway.models import endpoints as models
 from gateway.page import install_page
 from gateway.realtime import endpoints as realtime
 from gateway.state import GatewayState, open_state
+from gateway.usage import endpoints as usage
 from gateway.users import endpoints as users
 from gateway.users import session_endpoints as session
 from gateway.workers import endpoints as workers
@@ -49,7 +50,7 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
 
     app = FastAPI(title="ovchat", version=version("ovchat"), lifespan=lifespan, redoc_url=None)
     install_exception_handlers(app)
-    for routes in (health, conversions, models, workers, catalog, chats, realtime, markdown, users, session):
+    for routes in (health, conversions, models, workers, usage, catalog, chats, realtime, markdown, users, session):
         app.include_router(routes.router)
 
     install_page(app)

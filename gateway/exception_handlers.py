@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from shared.errors import InternalError, InvalidRequest, PlatformError, RedisUnavailable
+from shared.errors import InternalError, InvalidRequest, PlatformError, QuotaExceeded, RedisUnavailable
 from shared.log import get_logger
 
 _log = get_logger(__name__)
@@ -76,6 +76,9 @@ def error_response(error: PlatformError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS))
+    if error.code == QuotaExceeded.code:
+        # OpenAI's clients try every 429 again at once, but for this header.
+        headers["x-should-retry"] = "false"
     return JSONResponse({"error": error.body().model_dump()}, status, headers)
 
 

@@ -22,7 +22,9 @@ from gateway.generations.reaper import Reaper
 from gateway.generations.relay import Relay
 from gateway.generations.waiting_room import WaitingRoom
 from gateway.health.metrics import GatewayMetrics
+from gateway.limits.user_limits import DefaultLimits, UserLimits
 from gateway.models.index import ModelIndex
+from gateway.usage.store import UsageStore
 from gateway.users.audit import AuditLog
 from gateway.users.authenticator import Authenticator
 from gateway.users.failures import SignInFailures
@@ -57,6 +59,7 @@ class GatewayState:
     finalizer: Finalizer
     relay: Relay
     waiting_room: WaitingRoom
+    usage: UsageStore
     queue_entry: QueueEntry
     admission: Admission
     conversions: ConversionService
@@ -89,6 +92,7 @@ async def open_state(
         journal = Journal(transport)
         chats = ChatStore(redis)
         metrics = GatewayMetrics()
+        usage = UsageStore(redis)
         api_keys, sessions, first_key = KeyStore(redis), SessionStore(redis), FirstKey(redis, admin_key)
         failures = SignInFailures(transport, settings.sign_in_failures_per_minute)
         tasks = ConversionTasks(settings.transport_url)
@@ -102,11 +106,22 @@ async def open_state(
             journal,
             queue,
             chats,
+            usage,
             metrics,
             gateway_id=gateway_id,
             journal_ttl_seconds=settings.journal_ttl_seconds,
         )
-        entry = QueueEntry(transport, queue, dispatcher, gateway_id=gateway_id, max_waiting=settings.max_waiting)
+        defaults = DefaultLimits(
+            settings.max_concurrent_per_user, settings.requests_per_minute, settings.tokens_per_day
+        )
+        entry = QueueEntry(
+            transport,
+            queue,
+            dispatcher,
+            UserLimits(transport, usage, defaults),
+            gateway_id=gateway_id,
+            max_waiting=settings.max_waiting,
+        )
         reaper = Reaper(transport, registry, queue, gateway_id=gateway_id)
         loops = [
             asyncio.create_task(run_forever(name, step, pause_seconds=pause_seconds), name=name)
@@ -137,6 +152,7 @@ async def open_state(
             finalizer=finalizer,
             relay=relay,
             waiting_room=waiting_room,
+            usage=usage,
             queue_entry=entry,
             admission=Admission(transport, models, chats, finalizer, entry),
             conversions=ConversionService(redis, state_blocking, models, catalog, tasks),

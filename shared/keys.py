@@ -93,6 +93,27 @@ def sign_in_failures(address: str, minute: int) -> str:
     return f"ovchat:{{pool}}:sign_in_failures:{address}:{minute}"
 
 
+# --- state: usage ---------------------------------------------------------------------------------------------------
+
+#: Set of the users who ever used something.
+USAGE_USERS = "ovchat:{usage}:users"
+
+
+def usage_days(user: str) -> str:
+    """Sorted set of the UTC days (``2026-01-31``) on which a user used something; score = days since 1970."""
+    return f"ovchat:{{usage}}:days:{user}"
+
+
+def usage(user: str, day: str) -> str:
+    """Hash of what a user used on a UTC day: prompt_tokens, completion_tokens, generations, conversions, …."""
+    return f"ovchat:{{usage}}:day:{user}:{day}"
+
+
+def usage_counted(counted_id: str) -> str:
+    """Exists once a generation or a conversion was counted."""
+    return f"ovchat:{{{counted_id}}}:counted"
+
+
 # --- transport: the pool of inference workers -----------------------------------------------------------------------
 
 #: Sorted set of worker ids, score = last heartbeat in ms of Redis' clock.
@@ -131,6 +152,11 @@ def fair_order(variant: str) -> str:
 def in_hand(user: str) -> str:
     """Sorted set of a user's generations that were admitted and have not ended; score = ms when one is forgotten."""
     return f"ovchat:{{pool}}:in_hand:{user}"
+
+
+def begun_in_minute(user: str) -> str:
+    """Sorted set of the generations that a user began in the last 60 seconds; score = ms of Redis' clock."""
+    return f"ovchat:{{pool}}:minute:{user}"
 
 
 def worker_stream(worker_id: str) -> str:

@@ -71,6 +71,15 @@ class GatewaySettings(CommonSettings):
     max_wait_seconds: float = Field(
         300.0, gt=0, description="Longest time that a generation waits for a worker before it fails."
     )
+    max_concurrent_per_user: int = Field(
+        128, ge=0, description="Generations of one user that may wait or run at once; 0 is unlimited. A key may differ."
+    )
+    requests_per_minute: int = Field(
+        1200, ge=0, description="Generations that one user may begin in any minute; 0 is unlimited. A key may differ."
+    )
+    tokens_per_day: int = Field(
+        0, ge=0, description="Prompt and answer tokens of one user in a UTC day; 0 is unlimited. A key may differ."
+    )
     journal_ttl_seconds: int = Field(
         900, ge=1, description="How long a finished generation can be replayed from its journal."
     )

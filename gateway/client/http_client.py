@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import date
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -18,6 +19,7 @@ from shared.schemas.chats import Chat, ChatList, ChatSummary
 from shared.schemas.common import Message
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
 from shared.schemas.models import VariantRecord
+from shared.schemas.usage import UsageDay
 from shared.schemas.workers import WorkerInfo
 
 #: Longest silence of an event stream; the gateway's heartbeat is far shorter, so this is a dead connection.
@@ -136,6 +138,14 @@ class HttpClient:
     async def workers(self) -> list[WorkerInfo]:
         """The inference workers that are registered."""
         return _listed(WorkerInfo, await self._call("GET", "/api/v1/workers"))
+
+    async def usage(
+        self, user: str | None = None, first: date | None = None, last: date | None = None
+    ) -> list[UsageDay]:
+        """What was used on each UTC day, by the key's user; for an admin by everybody, where no user is named."""
+        wanted = {"user": user, "from": first, "to": last}
+        query = httpx.QueryParams({name: str(value) for name, value in wanted.items() if value is not None})
+        return _listed(UsageDay, await self._call("GET", f"/api/v1/usage?{query}"))
 
     async def chats(self, search: str = "") -> AsyncIterator[ChatSummary]:
         """This user's chats whose title has a text in it, the newest first."""

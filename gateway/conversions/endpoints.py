@@ -34,6 +34,8 @@ class ConversionList(BaseModel):
 async def submit_conversion(request: ConversionRequest, state: StateDep, admin: AdminDep) -> AcceptedConversion:
     """Accept a conversion job, or join the running one that makes the same."""
     job, joined = await state.conversions.submit(request)
+    if not joined:
+        await state.usage.count_conversion(job.conversion_id, admin.user)
     detail = f"{job.plan.model} from {job.plan.source_model}"
     await state.audit.record(
         admin,

@@ -8,8 +8,9 @@ from gateway.chats.store import ChatStore, NewTurn
 from gateway.generations.finalizer import Finalizer
 from gateway.generations.queue_entry import QueueEntry
 from gateway.models.index import ModelIndex
+from gateway.principal import Principal
 from shared import keys
-from shared.errors import ChatBusy, ChatNotFound, Overloaded, PlatformError
+from shared.errors import ChatBusy, ChatNotFound, Overloaded, PlatformError, QuotaExceeded, RateLimited
 from shared.ids import new_id, user_message_id
 from shared.redis_client import AsyncRedis, get_text
 from shared.schemas.chats import Provenance
@@ -46,12 +47,13 @@ class Admission:
         self._finalizer = finalizer
         self._entry = entry
 
-    async def send(self, user: str, frame: ChatSend) -> Admitted:
+    async def send(self, principal: Principal, frame: ChatSend) -> Admitted:
         """Admit a question.
 
         Raises:
             PlatformError: it was refused; nothing was stored but, past the queue's limit, the question.
         """
+        user = principal.user
         variant = await self._models.resolve(frame.model)
         generation_id = await self._claim(user, frame.request_id)
         try:
@@ -69,13 +71,14 @@ class Admission:
                 provenance=_provenance(variant, params, generation_id),
                 first_params=frame.params,
             )
-            return await self._begin(user, frame.request_id, turn, variant)
+            return await self._begin(principal, frame.request_id, turn, variant)
         except PlatformError:
             await self._release(user, frame.request_id)
             raise
 
-    async def regenerate(self, user: str, frame: ChatRegenerate) -> Admitted:
+    async def regenerate(self, principal: Principal, frame: ChatRegenerate) -> Admitted:
         """Admit another answer to an answered question, with the first one's model."""
+        user = principal.user
         answer = await self._chats.message(user, frame.chat_id, frame.message_id)
         if answer.role != "assistant" or answer.provenance is None or answer.parent_message_id is None:
             raise ChatNotFound("Only an answer can be made again.", param="message_id")
@@ -94,7 +97,7 @@ class Admission:
                 system=None,
                 provenance=_provenance(variant, params, generation_id),
             )
-            return await self._begin(user, frame.request_id, turn, variant)
+            return await self._begin(principal, frame.request_id, turn, variant)
         except PlatformError:
             await self._release(user, frame.request_id)
             raise
@@ -111,8 +114,18 @@ class Admission:
         """Let a refused request be sent again under its id."""
         await self._redis.delete(keys.idempotency(user, request_id))
 
-    async def _begin(self, user: str, request_id: str, turn: NewTurn, variant: VariantRecord) -> Admitted:
-        await self._entry.refuse_when_full(variant.key)
+    async def _begin(self, principal: Principal, request_id: str, turn: NewTurn, variant: VariantRecord) -> Admitted:
+        await self._entry.admit(principal, variant.key, turn.generation_id)
+        try:
+            return await self._begin_admitted(principal, request_id, turn, variant)
+        except PlatformError:
+            await self._entry.give_back(principal, turn.generation_id)
+            raise
+
+    async def _begin_admitted(
+        self, principal: Principal, request_id: str, turn: NewTurn, variant: VariantRecord
+    ) -> Admitted:
+        user = principal.user
         busy = await self._chats.append_turn(user, turn)
         # A client may see the end of an answer, and go on, before the finalizer has stored it.
         if busy is not None and await self._finalizer.settle(turn.chat_id, busy):
@@ -132,8 +145,8 @@ class Admission:
             params=turn.provenance.params.model_copy(update={"seed": turn.provenance.seed}),
         )
         try:
-            position = await self._entry.enter(request)
-        except Overloaded as error:
+            position = await self._entry.enter(request, principal)
+        except (RateLimited, QuotaExceeded, Overloaded) as error:
             answer = await self._chats.message(user, turn.chat_id, turn.generation_id)
             failed = answer.model_copy(update={"status": "failed", "error": error.body()})
             await self._chats.replace_message(turn.chat_id, failed)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from gateway.chats.store import ChatStore
 from gateway.health.metrics import GatewayMetrics
+from gateway.usage.store import UsageStore
 from shared import keys
 from shared.errors import WorkerLost
 from shared.journal import Journal, JournalEntry
@@ -46,6 +47,7 @@ class Finalizer:
         journal: Journal,
         queue: WaitingQueue,
         chats: ChatStore,
+        usage: UsageStore,
         metrics: GatewayMetrics,
         *,
         gateway_id: str,
@@ -56,6 +58,7 @@ class Finalizer:
         self._journal = journal
         self._queue = queue
         self._chats = chats
+        self._usage = usage
         self._metrics = metrics
         self._gateway_id = gateway_id
         self._journal_ttl_seconds = journal_ttl_seconds
@@ -116,6 +119,12 @@ class Finalizer:
         ended = _Ended.of(await self._journal.read(generation_id))
         if request is not None and ended.end is not None:
             await self._store_answer(request.chat_id, generation_id, ended)
+            await self._usage.count_generation(
+                generation_id,
+                request.user,
+                prompt_tokens=ended.started.prompt_tokens if ended.started else 0,
+                completion_tokens=ended.tokens,
+            )
             await self._journal.expire(generation_id, self._journal_ttl_seconds)
             self._metrics.generation_ended(ended.end, ended.started)
             _log.info("generation_ended", generation_id=generation_id, kind=ended.end.type)
@@ -155,12 +164,17 @@ class _Ended:
     text: str
     started: GenerationStarted | None
     end: GenerationFinished | GenerationFailed | None
+    tokens: int
 
     @classmethod
     def of(cls, entries: tuple[JournalEntry, ...]) -> _Ended:
         frames = [_FRAME.validate_json(entry.frame) for entry in entries if entry.frame]
+        end = next((f for f in frames if isinstance(f, GenerationFinished | GenerationFailed)), None)
         return cls(
             text="".join(f.text for f in frames if isinstance(f, GenerationDelta) and f.channel == "answer"),
             started=next((f for f in frames if isinstance(f, GenerationStarted)), None),
-            end=next((f for f in frames if isinstance(f, GenerationFinished | GenerationFailed)), None),
+            end=end,
+            tokens=end.usage.completion_tokens
+            if isinstance(end, GenerationFinished)
+            else sum(len(entry.token_ids) for entry in entries),
         )

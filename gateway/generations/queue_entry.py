@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gateway.generations.dispatcher import Dispatcher
+from gateway.limits.user_limits import UserLimits
+from gateway.principal import Principal
 from shared import keys
 from shared.errors import Overloaded
 from shared.redis_client import AsyncRedis
@@ -14,31 +16,53 @@ class QueueEntry:
     """Lets a generation wait, watched by this gateway, and places it at once where a slot is free."""
 
     def __init__(
-        self, transport: AsyncRedis, queue: WaitingQueue, dispatcher: Dispatcher, *, gateway_id: str, max_waiting: int
+        self,
+        transport: AsyncRedis,
+        queue: WaitingQueue,
+        dispatcher: Dispatcher,
+        limits: UserLimits,
+        *,
+        gateway_id: str,
+        max_waiting: int,
     ) -> None:
         self._redis = transport
         self._queue = queue
         self._dispatcher = dispatcher
+        self._limits = limits
         self._gateway_id = gateway_id
         self._max_waiting = max_waiting
 
-    async def refuse_when_full(self, variant: str) -> None:
-        """Say no before anything is stored for a generation that could not wait.
+    async def admit(self, principal: Principal, variant: str, *generation_ids: str) -> None:
+        """Say no before anything is stored for generations that could not begin: all of one request's, or none.
+
+        What is admitted is queued within 15 s, or given back.
 
         Raises:
+            RateLimited: one of the user's own limits is reached.
+            QuotaExceeded: the user's tokens of the day are spent.
             Overloaded: as many as may wait for ``model:variant`` already do.
         """
+        await self._limits.admit(principal, *generation_ids)
         if await self._redis.zcard(keys.waiting(variant)) >= self._max_waiting:
+            await self.give_back(principal, *generation_ids)
             raise self._overloaded()
 
-    async def enter(self, request: GenerationRequest) -> int:
-        """Queue a generation and return how many stand before it; the same generation id is queued once.
+    async def give_back(self, principal: Principal, *generation_ids: str) -> None:
+        """Take an admission back; what is queued stays."""
+        await self._limits.give_back(principal.user, *generation_ids)
+
+    async def enter(self, request: GenerationRequest, principal: Principal) -> int:
+        """Queue a generation, admitted before or not, and return how many stand before it; the same id is queued once.
 
         Raises:
-            Overloaded: the queue is full.
+            RateLimited, QuotaExceeded, Overloaded: as :meth:`admit`.
         """
-        enqueued = await self._queue.enqueue(request, self._gateway_id, self._max_waiting)
+        await self._limits.admit(principal, request.generation_id)
+        enqueued = await self._queue.enqueue(
+            request, self._gateway_id, self._max_waiting, weight=principal.limits.weight
+        )
         if enqueued.outcome == "overloaded":
+            await self.give_back(principal, request.generation_id)
             raise self._overloaded()
         if enqueued.outcome == "queued":
             await self._dispatcher.place(request.variant_key)

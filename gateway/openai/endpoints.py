@@ -22,6 +22,7 @@ from gateway.openai.refusals import refuse_unsupported
 from gateway.openai.request_id import request_id
 from gateway.openai.running_generations import RunningGenerations
 from gateway.openai.sampling_fields import SamplingFields
+from gateway.principal import Principal
 from gateway.state import GatewayState
 from shared.log import get_logger
 from shared.schemas.generation import GenerationRequest
@@ -46,7 +47,7 @@ async def create_chat_completion(
         with_usage=fields.wants_usage_chunk,
         with_logprobs=bool(fields.logprobs),
     )
-    return await _answer(state, fields, generations, shape)
+    return await _answer(state, principal, fields, generations, shape)
 
 
 @router.post("/completions")
@@ -58,7 +59,7 @@ async def create_completion(
     variant = await state.models.resolve(fields.model)
     generations = completion_generations(fields, Asker(principal.user, variant, request_id(request)))
     shape = CompletionShape(_head("cmpl", fields, generations, fingerprint(variant)), fields)
-    return await _answer(state, fields, generations, shape)
+    return await _answer(state, principal, fields, generations, shape)
 
 
 @router.get("/models")
@@ -81,9 +82,13 @@ def _head(
 
 
 async def _answer(
-    state: GatewayState, fields: SamplingFields, generations: Sequence[GenerationRequest], shape: AnswerShape
+    state: GatewayState,
+    principal: Principal,
+    fields: SamplingFields,
+    generations: Sequence[GenerationRequest],
+    shape: AnswerShape,
 ) -> Response:
-    running = RunningGenerations(state, generations)
+    running = RunningGenerations(state, principal, generations)
     await running.admit()
     _log.info(
         "completion_admitted",

@@ -10,6 +10,7 @@ from typing import Self
 
 from gateway.generations.relay import Subscription
 from gateway.openai.frames import FRAME, Frame
+from gateway.principal import Principal
 from gateway.state import GatewayState
 from shared.errors import Draining, PlatformError, WorkerLost
 from shared.schemas.generation import GenerationFailed, GenerationFinished, GenerationRequest
@@ -21,8 +22,9 @@ _LAST_WORDS_SECONDS = 1.0
 class RunningGenerations:
     """Merges the frames of several generations; whatever still runs when the context ends is cancelled."""
 
-    def __init__(self, state: GatewayState, requests: Sequence[GenerationRequest]) -> None:
+    def __init__(self, state: GatewayState, principal: Principal, requests: Sequence[GenerationRequest]) -> None:
         self._state = state
+        self._principal = principal
         self._requests = requests
         # Two views of what is not over: frames are still to be read, and the generation itself still runs.
         self._open: dict[int, GenerationRequest] = {}
@@ -55,11 +57,14 @@ class RunningGenerations:
         """
         if self._state.draining.is_set:
             raise Draining("The gateway restarts. Try again in a moment.")
+        entry, ids = self._state.queue_entry, [request.generation_id for request in self._requests]
+        await entry.admit(self._principal, self._requests[0].variant_key, *ids)
         try:
             for index, request in enumerate(self._requests):
-                await self._state.queue_entry.enter(request)
+                await entry.enter(request, self._principal)
                 self._open[index] = self._running[index] = request
         except BaseException:
+            await entry.give_back(self._principal, *ids)
             await self.__aexit__(None, None, None)
             raise
 

@@ -122,9 +122,9 @@ class Connection:
     async def _begin(self, frame: ChatSend | ChatRegenerate) -> None:
         admission = self._state.admission
         if isinstance(frame, ChatSend):
-            admitted = await admission.send(self._user, frame)
+            admitted = await admission.send(self._principal, frame)
         else:
-            admitted = await admission.regenerate(self._user, frame)
+            admitted = await admission.regenerate(self._principal, frame)
         self._send(admitted.queued)
         generation_id = admitted.queued.generation_id
         await self._follow(generation_id, after_seq=0)

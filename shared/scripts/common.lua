@@ -9,6 +9,9 @@ local POOL = 'ovchat:{pool}:'
 local CHATS = 'ovchat:{chats}:of:'
 local GATEWAY_LOST_MS = 30000
 local GENERATION_TTL_SECONDS = 172800
+-- An admitted generation is queued within this time, or its gateway died and its place is free again.
+local ADMITTED_MS = 15000
+local MINUTE_MS = 60000
 local FINISHED_MAX = 100000
 local INBOX_MAX = 100000
 

@@ -16,8 +16,9 @@ Frame = dict[str, Any]
 class Socket:
     """One connection; frames are kept in the order in which they came."""
 
-    def __init__(self, url: str, *, key: str | None = ADMIN_KEY) -> None:
+    def __init__(self, url: str, *, key: str | None = ADMIN_KEY, user: str = "admin") -> None:
         self._url = url
+        self._user = user
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self.frames: list[Frame] = []
 
@@ -26,7 +27,7 @@ class Socket:
             self._url, additional_headers=self._headers, compression=None, max_size=None
         )
         ready = await self.receive()
-        assert ready == {"type": "session.ready", "user": "admin", "protocol": 1}
+        assert ready == {"type": "session.ready", "user": self._user, "protocol": 1}
         return self
 
     async def __aexit__(

@@ -1,0 +1,1 @@
+"""What each user used on each day."""
