@@ -20,6 +20,8 @@ from gateway.exception_handlers import install_exception_handlers
 from gateway.health import endpoints as health
 from gateway.markdown import endpoints as markdown
 from gateway.models import endpoints as models
+from gateway.openai import endpoints as openai
+from gateway.openai.request_id import RequestIds
 from gateway.page import install_page
 from gateway.realtime import endpoints as realtime
 from gateway.state import GatewayState, open_state
@@ -50,8 +52,21 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
 
     app = FastAPI(title="ovchat", version=version("ovchat"), lifespan=lifespan, redoc_url=None)
     install_exception_handlers(app)
-    for routes in (health, conversions, models, workers, usage, catalog, chats, realtime, markdown, users, session):
+    for routes in (
+        health,
+        conversions,
+        models,
+        workers,
+        usage,
+        catalog,
+        chats,
+        realtime,
+        markdown,
+        openai,
+        users,
+        session,
+    ):
         app.include_router(routes.router)
 
     install_page(app)
-    return KeyGuard(app, lambda: cast(GatewayState, app.state.gateway).authenticator, is_on=is_on)
+    return RequestIds(KeyGuard(app, lambda: cast(GatewayState, app.state.gateway).authenticator, is_on=is_on))

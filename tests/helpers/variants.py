@@ -14,9 +14,15 @@ CONTEXT_LENGTH = 512
 
 
 def publish_sample_variant(
-    store_path: Path, redis_url: str, *, model: str = "sample", variant: WeightFormat = "int4"
+    store_path: Path,
+    redis_url: str,
+    *,
+    model: str = "sample",
+    variant: WeightFormat = "int4",
+    model_type: str = "llama",
+    **options: object,
 ) -> VariantRecord:
-    """Publish a variant that the `sample` engine serves, in the store and in the index."""
+    """Publish a variant that the `sample` engine serves, in the store and in the index; options are the engine's."""
     store = ModelStore(store_path)
     staged = store.staging_dir(f"conv_{model}") / variant
     staged.mkdir(parents=True)
@@ -24,6 +30,8 @@ def publish_sample_variant(
     config = {"model_type": "llama", "vocab_size": 384, "max_position_embeddings": CONTEXT_LENGTH, "eos_token_id": 2}
     (staged / "config.json").write_text(json.dumps(config))
     (staged / "generation_config.json").write_text(json.dumps({"eos_token_id": 2}))
+    if options:
+        (staged / "sample_engine.json").write_text(json.dumps(options))
     (staged / "openvino_model.bin").write_bytes(b"sample")
     (staged / "openvino_model.xml").write_text("<net/>")
     manifest = store.publish(
@@ -34,7 +42,7 @@ def publish_sample_variant(
             weight_format=variant,
             recipe=Recipe(),
             source_model=f"tests/{model}",
-            model_type="llama",
+            model_type=model_type,
             context_length=CONTEXT_LENGTH,
             eos_token_ids=(2,),
             stack="default",
