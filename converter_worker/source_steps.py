@@ -22,6 +22,7 @@ def resolve(context: StepContext) -> list[StageTicket]:
         plan.revision,
         packaged_demo=context.settings.demo_model_packaged,
         cache_folder=context.settings.data_dir / "demo",
+        local_roots=context.settings.local_roots,
     )
     on_hub = isinstance(source, HubSource)
     if isinstance(source, HubSource):

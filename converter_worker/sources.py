@@ -33,12 +33,18 @@ class HubSource:
 
 
 def resolve_source(
-    source_model: str, revision: str | None, *, packaged_demo: bool, cache_folder: Path
+    source_model: str,
+    revision: str | None,
+    *,
+    packaged_demo: bool,
+    cache_folder: Path,
+    local_roots: tuple[Path, ...] = (),
 ) -> LocalSource | HubSource:
     """Tell what a source model's name means; prepares the demo model's checkpoint where that is meant.
 
     Raises:
-        SourceNotFound: a path that does not exist, or a text that is neither a path nor a hub id.
+        SourceNotFound: a path that does not exist or is not below a root, or a text that is neither a path nor a hub
+            id.
     """
     if packaged_demo and source_model.lower() == DEMO_SOURCE_MODEL.lower() and revision is None:
         gguf_file = find_packaged_gguf()
@@ -46,16 +52,31 @@ def resolve_source(
             return LocalSource(prepare_demo_checkpoint(gguf_file, cache_folder), DEMO_REVISION)
     folder = Path(source_model).expanduser()
     if folder.is_absolute() or source_model.startswith("."):
+        # Before anything is said about the path, so that nothing can be learned about the converter's other files.
+        folder = _below_a_root(folder, local_roots)
         if not folder.is_dir():
             raise SourceNotFound(
                 f"There is no folder {source_model} on the converter's machine. In a container only mounted folders "
                 "exist: mount the checkpoint's folder into the converter, or name a hub id.",
                 param="source_model",
             )
-        return LocalSource(folder.resolve(), local_revision(folder))
+        return LocalSource(folder, local_revision(folder))
     if not _HUB_ID.match(source_model):
         raise SourceNotFound(
             f"{source_model!r} is neither an absolute path nor a model id such as 'organisation/model'.",
             param="source_model",
         )
     return HubSource(source_model, revision)
+
+
+def _below_a_root(folder: Path, roots: tuple[Path, ...]) -> Path:
+    """Return where a folder really stands, its links followed; refuse it where that is not below a root."""
+    place = folder.resolve()
+    if any(place.is_relative_to(root.resolve()) for root in roots):
+        return place
+    allowed = ":".join(map(str, roots)) or "empty now"
+    raise SourceNotFound(
+        f"{folder} is not below a folder of OVCHAT_LOCAL_SOURCES ({allowed}), the converter's setting for checkpoint "
+        "folders.",
+        param="source_model",
+    )

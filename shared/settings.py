@@ -97,6 +97,10 @@ class ConverterSettings(CommonSettings):
     demo_model_packaged: bool = Field(
         True, description="Take the demo model from its package, so that it needs no model hub."
     )
+    local_sources: str = Field(
+        "",
+        description="Colon-separated folders below which an admin may name a checkpoint folder; none where empty.",
+    )
     conversion_dir: Path | None = Field(
         None, description="Scratch folder of conversions; `MODEL_STORE/.staging` where not set."
     )
@@ -107,6 +111,11 @@ class ConverterSettings(CommonSettings):
         15.0, gt=0, description="A running job whose lease is older than this is taken over."
     )
     converter_threads: int | None = Field(None, ge=1, description="CPU threads of a stage; all cores where not set.")
+
+    @property
+    def local_roots(self) -> tuple[Path, ...]:
+        """Folders below which checkpoint folders may be named."""
+        return tuple(Path(root) for root in self.local_sources.split(":") if root)
 
 
 class InferenceSettings(CommonSettings):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.client.commands import chat, chats, conversions, convert, doctor, models, up, usage, workers
+from gateway.client.commands import chat, chats, conversions, convert, doctor, keys, models, up, usage, workers
 
 app = typer.Typer(
     name="ovchat",
@@ -41,6 +41,7 @@ app.command("convert")(convert.convert)
 app.add_typer(conversions.app, name="conversions")
 app.command("models")(models.models)
 app.command("workers")(workers.workers)
+app.add_typer(keys.app, name="keys")
 app.command("usage")(usage.usage)
 app.command("chat")(chat.chat)
 app.add_typer(chats.app, name="chats")

@@ -20,6 +20,7 @@ from shared.schemas.common import Message
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
 from shared.schemas.models import VariantRecord
 from shared.schemas.usage import UsageDay
+from shared.schemas.users import CreatedKey, KeyRecord, NewKey
 from shared.schemas.workers import WorkerInfo
 
 #: Longest silence of an event stream; the gateway's heartbeat is far shorter, so this is a dead connection.
@@ -174,6 +175,26 @@ class HttpClient:
     async def catalog(self) -> list[CatalogEntry]:
         """The models that are known by name."""
         return _listed(CatalogEntry, await self._call("GET", "/api/v1/catalog"))
+
+    async def check_key(self) -> None:
+        """Ask whether the key opens anything; raises :class:`InvalidApiKey` where it does not."""
+        await self._call("GET", "/api/v1/session")
+
+    async def keys(self) -> list[KeyRecord]:
+        """Every key, without the keys themselves; admins only, as all of keys and users."""
+        return _listed(KeyRecord, await self._call("GET", "/api/v1/keys"))
+
+    async def create_key(self, wish: NewKey) -> CreatedKey:
+        """Make a key."""
+        return _parsed(CreatedKey, await self._call("POST", "/api/v1/keys", wish.model_dump(mode="json")))
+
+    async def revoke_key(self, key_id: str) -> None:
+        """End a key."""
+        await self._call("DELETE", f"/api/v1/keys/{_segment(key_id)}")
+
+    async def erase_user(self, user: str) -> None:
+        """Forget a user with all that was theirs."""
+        await self._call("DELETE", f"/api/v1/users/{_segment(user)}")
 
     async def _call(self, method: str, path: str, body: object | None = None) -> bytes:
         try:

@@ -8,18 +8,19 @@ from gateway.client.http_client import HttpClient
 from shared.settings import ClientSettings, refuse_unknown_names
 
 
-def _settings() -> ClientSettings:
+def client_settings() -> ClientSettings:
+    """Return the settings of the environment, refused where one is misspelt."""
     refuse_unknown_names()
     return ClientSettings()
 
 
 def http_client() -> HttpClient:
     """Return a client of the gateway that the settings name; nothing connects yet."""
-    settings = _settings()
+    settings = client_settings()
     return HttpClient(address_of(settings).url, key_of(settings))
 
 
 def connection() -> Connection:
     """Return a chat socket to the gateway that the settings name; it connects on entering."""
-    settings = _settings()
+    settings = client_settings()
     return Connection(address_of(settings).url, key_of(settings))

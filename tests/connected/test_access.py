@@ -70,6 +70,8 @@ TABLE: dict[tuple[str, str], Access] = {
     ("PATCH", "/api/v1/chats/{chat_id}"): signed_in(400),
     ("DELETE", "/api/v1/chats/{chat_id}"): signed_in(404),
     ("GET", "/api/v1/chats/{chat_id}/export"): signed_in(404),
+    ("GET", "/api/v1/usage"): signed_in(),
+    ("GET", "/api/v1/asyncapi.json"): signed_in(),
     ("GET", "/v1/models"): signed_in(),
     ("GET", "/v1/models/{model_id}"): signed_in(404),
     ("POST", "/v1/chat/completions"): signed_in(400),

@@ -37,6 +37,8 @@ class ConversionBed:
             "OVCHAT_DATA_DIR": str(self.folder / "data"),
             "OVCHAT_MODEL_STORE": str(self.store.path),
             "OVCHAT_CONVERSION_LEASE_SECONDS": "2",
+            # Where the tests' checkpoints stand, each in a folder beside this one.
+            "OVCHAT_LOCAL_SOURCES": str(self.folder.parent),
             "HF_HUB_OFFLINE": "1",
             **(environment or {}),
         }

@@ -88,7 +88,9 @@ def test_the_stage_environment_keeps_no_secret() -> None:
 
 def test_sources(tmp_path: Path) -> None:
     def resolve(name: str, revision: str | None = None) -> LocalSource | HubSource:
-        return resolve_source(name, revision, packaged_demo=False, cache_folder=tmp_path / "cache")
+        return resolve_source(
+            name, revision, packaged_demo=False, cache_folder=tmp_path / "cache", local_roots=(tmp_path,)
+        )
 
     (tmp_path / "model").mkdir()
     local = resolve(str(tmp_path / "model"))
@@ -99,6 +101,29 @@ def test_sources(tmp_path: Path) -> None:
     for wrong in (str(tmp_path / "nothing"), "./nothing", "a b", "a/b/c", "../up"):
         with pytest.raises(SourceNotFound):
             resolve(wrong)
+
+
+def test_a_checkpoint_folder_stands_below_a_root(tmp_path: Path) -> None:
+    """The accident: an admin's key is stolen, and any folder of the converter's machine is read as a model."""
+    roots = (tmp_path / "root", tmp_path / "other")
+    outside = tmp_path / "outside"
+    for folder in (*roots, outside, roots[0] / "model", tmp_path / "root-not"):
+        folder.mkdir()
+    (roots[0] / "link").symlink_to(outside)
+    (roots[1] / "link").symlink_to(roots[0] / "model")
+
+    def resolve(folder: Path, local_roots: tuple[Path, ...] = roots) -> LocalSource | HubSource:
+        return resolve_source(
+            str(folder), None, packaged_demo=False, cache_folder=tmp_path / "cache", local_roots=local_roots
+        )
+
+    inside = LocalSource(roots[0] / "model", resolve(roots[0] / "model").revision or "")
+    assert resolve(roots[0] / "model") == resolve(roots[1] / "link") == inside
+    for wrong in (outside, roots[0] / "link", roots[0] / ".." / "outside", tmp_path / "root-not", tmp_path / "no"):
+        with pytest.raises(SourceNotFound, match="OVCHAT_LOCAL_SOURCES"):
+            resolve(wrong)
+    with pytest.raises(SourceNotFound, match="empty now"):
+        resolve(roots[0] / "model", ())
 
 
 def test_what_stands_under_its_final_name_is_whole(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_the_commands_and_version_is_the_distribution_s() -> None:
     outcome = _run("--help")
     assert outcome.returncode == 0
-    for command in ("up", "convert", "conversions", "models", "workers", "chat", "chats", "doctor"):
+    for command in ("up", "convert", "conversions", "models", "workers", "chat", "chats", "keys", "doctor"):
         assert f"│ {command} " in outcome.stdout
     assert _run("--version").stdout == f"ovchat {version('ovchat')}\n"
 
