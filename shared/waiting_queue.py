@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -79,6 +80,13 @@ class WaitingQueue:
     async def position(self, generation_id: str, variant: str) -> int | None:
         """Return how many stand before a generation; None where it does not wait any more."""
         return cast(int | None, await self._redis.zrank(keys.waiting(variant), generation_id))
+
+    async def positions(self, variants: Mapping[str, str]) -> dict[str, int | None]:
+        """Return the :meth:`position` of each generation, given its variant, in one round trip."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for generation_id, variant in variants.items():
+                pipeline.zrank(keys.waiting(variant), generation_id)
+            return dict(zip(variants, cast(list[int | None], await pipeline.execute()), strict=True))
 
     async def waiting_since(self, variant: str, before_ms: int) -> tuple[str, ...]:
         """Return the generations that began to wait at or before a time of Redis' clock, oldest first."""

@@ -102,6 +102,25 @@ class Admission:
             await self._release(user, frame.request_id)
             raise
 
+    async def waiting(self, generation_id: str) -> Admitted | None:
+        """Return the place of a chat's generation that still waits; None where it waits no more, or is of no chat."""
+        waiting = await self._entry.waiting(generation_id)
+        if waiting is None:
+            return None
+        request, position = waiting
+        answer = await self._chats.find_message(request.chat_id, generation_id)
+        if answer is None or answer.parent_message_id is None:
+            return None
+        queued = GenerationQueued(
+            request_id=request.request_id,
+            generation_id=generation_id,
+            chat_id=request.chat_id,
+            user_message_id=answer.parent_message_id,
+            message_id=generation_id,
+            position=position,
+        )
+        return Admitted(queued, request.variant_key)
+
     async def _claim(self, user: str, request_id: str) -> str:
         """Return the generation id of a request: a new one, or the one that the same request got before."""
         key = keys.idempotency(user, request_id)

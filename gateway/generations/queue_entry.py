@@ -68,6 +68,14 @@ class QueueEntry:
             await self._dispatcher.place(request.variant_key)
         return enqueued.position
 
+    async def waiting(self, generation_id: str) -> tuple[GenerationRequest, int] | None:
+        """Return a request that still waits and how many stand before it; None where it waits no more."""
+        request = await self._queue.request(generation_id)
+        if request is None:
+            return None
+        position = await self._queue.position(generation_id, request.variant_key)
+        return None if position is None else (request, position)
+
     def _overloaded(self) -> Overloaded:
         return Overloaded(
             f"{self._max_waiting} generations wait for this model already. Try again later.", retry_after_seconds=5

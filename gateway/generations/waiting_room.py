@@ -39,8 +39,11 @@ class WaitingRoom:
     async def step(self) -> None:
         """Place what waits, then tell each socket what changed for it."""
         routes = await self._dispatcher.sweep()
-        for generation_id, waiting in tuple(self._waiting.items()):
-            position = await self._queue.position(generation_id, waiting.variant)
+        variants = {generation_id: waiting.variant for generation_id, waiting in self._waiting.items()}
+        for generation_id, position in (await self._queue.positions(variants)).items():
+            waiting = self._waiting.get(generation_id)
+            if waiting is None:
+                continue
             if position is None:
                 self.leave(generation_id)
                 continue

@@ -128,13 +128,24 @@ class Connection:
         self._send(admitted.queued)
         generation_id = admitted.queued.generation_id
         await self._follow(generation_id, after_seq=0)
-        subscription = self._subscriptions.get(generation_id)
-        if subscription is not None and subscription.next_n == 1:
+        if self._has_heard_nothing(generation_id):
             self._state.waiting_room.enter(admitted.queued, admitted.variant, self._push)
 
     async def _resume(self, frame: GenerationResume) -> None:
         await self._refuse_other_user(frame.generation_id)
         await self._follow(frame.generation_id, after_seq=frame.after_seq)
+        if not self._has_heard_nothing(frame.generation_id):
+            return
+        still_waiting = await self._state.admission.waiting(frame.generation_id)
+        # It may have begun meanwhile, and after that nobody is told that it is queued.
+        if still_waiting is not None and self._has_heard_nothing(frame.generation_id):
+            self._send(still_waiting.queued)
+            self._state.waiting_room.enter(still_waiting.queued, still_waiting.variant, self._push)
+
+    def _has_heard_nothing(self, generation_id: str) -> bool:
+        """Whether a generation that is followed has no frame of its worker yet."""
+        subscription = self._subscriptions.get(generation_id)
+        return subscription is not None and subscription.next_n == 1
 
     async def _cancel(self, frame: GenerationCancel) -> None:
         if await self._state.queue.cancel(frame.generation_id, self._user) == "not_found":

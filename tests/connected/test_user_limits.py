@@ -102,6 +102,28 @@ async def test_b_starts_next_and_everybody_knows_his_place(gateway: Gateway) -> 
         await cancel_all(ann)
 
 
+async def test_who_comes_back_is_told_his_place(gateway: Gateway, pool: Pool) -> None:
+    """A socket that breaks while its generation waits knows where it stands after it came back, on any gateway."""
+    other = pool.gateway()
+    async with socket_of(gateway, "gil") as gil, socket_of(other, "hal") as hal:
+        for _ in range(3):
+            await gil.chat("sample", "long", params=LONG)
+        while len(of(gil.frames, "generation.started")) < 2:
+            await gil.receive()
+        request_id = await hal.chat("sample", "waits", params=SHORT)
+        queued = await hal.receive()
+        async with Socket(gateway.socket_url, key=hal.key, user="hal") as again:
+            await again.send({"type": "generation.resume", "generation_id": queued["generation_id"], "after_seq": 0})
+            told = await again.receive()
+            assert told == {**queued, "position": told["position"]}
+            assert told["request_id"] == request_id
+            await cancel_all(gil)
+            frames = [told, *await again.receive_until(*ENDS)]
+            assert_whole(frames)
+            assert frames[-1]["type"] == "generation.finished"
+    other.stop()
+
+
 async def test_too_many_at_once_are_refused_until_one_ends(gateway: Gateway) -> None:
     async with socket_of(gateway, "cyd", max_concurrent=2) as socket:
         first = [await socket.chat("sample", "one", params=LONG), await socket.chat("sample", "two", params=LONG)]

@@ -19,6 +19,7 @@ class Socket:
     def __init__(self, url: str, *, key: str | None = ADMIN_KEY, user: str = "admin") -> None:
         self._url = url
         self._user = user
+        self.key = key
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self.frames: list[Frame] = []
 
