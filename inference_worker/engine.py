@@ -29,7 +29,7 @@ class SamplingParams:
 
     `max_new_tokens` counts generated tokens, the ending token included. `stop_token_ids` end the sequence beside the
     model's own end tokens; `ignore_eos` switches the model's own ones off. `top_logprobs` asks for each token's log
-    probability and that many alternatives.
+    probability and that many alternatives. The answer follows `json_schema`, a JSON text that was checked.
     """
 
     max_new_tokens: int
@@ -45,6 +45,7 @@ class SamplingParams:
     ignore_eos: bool = False
     min_new_tokens: int = 0
     top_logprobs: int | None = None
+    json_schema: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

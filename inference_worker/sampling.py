@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inference_worker.answer_schema import check_schema
 from inference_worker.engine import EngineInfo, SamplingParams
 from shared.errors import InvalidRequest
 from shared.schemas.generation import EngineOptions, GenerationRequest
@@ -14,6 +15,13 @@ def check_options(options: EngineOptions, engine: EngineInfo) -> None:
             f"The model's engine tells the log probabilities of at most {engine.most_top_logprobs} alternatives.",
             param="top_logprobs",
         )
+    if options.json_schema is not None:
+        check_schema(options.json_schema)
+        if options.ignore_eos or options.min_new_tokens:
+            raise InvalidRequest(
+                "An answer that follows a schema ends where the schema does.",
+                param="ignore_eos" if options.ignore_eos else "min_tokens",
+            )
 
 
 def sampling_of(request: GenerationRequest, *, max_new_tokens: int, emitted_tokens: int) -> SamplingParams:
@@ -37,4 +45,5 @@ def sampling_of(request: GenerationRequest, *, max_new_tokens: int, emitted_toke
         ignore_eos=options.ignore_eos,
         min_new_tokens=max(0, options.min_new_tokens - emitted_tokens),
         top_logprobs=options.top_logprobs,
+        json_schema=options.json_schema,
     )

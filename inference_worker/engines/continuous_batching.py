@@ -210,5 +210,7 @@ def _generation_config(params: SamplingParams, eos_token_ids: Sequence[int], roo
         if params.top_k:
             config.top_k = params.top_k
         config.rng_seed = params.seed if params.seed is not None else random.getrandbits(31)
+    if params.json_schema is not None:
+        config.structured_output_config = openvino_genai.StructuredOutputConfig(json_schema=params.json_schema)
     config.validate()
     return config

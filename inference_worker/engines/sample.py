@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from inference_worker.engine import (
     TokenEvent,
     TokenLogprob,
 )
+from inference_worker.engines.sample_instance import minimal_instance
 from inference_worker.variant_files import read_model_limits
 
 _MASK = (1 << 64) - 1
@@ -34,7 +36,8 @@ class SampleOptions:
     `replay_token_ids` (or `replay_text`, which needs a `tokenizer.json` in the model folder) is what every sequence
     says instead of random tokens; a prompt that ends with the beginning of the replay is continued from there.
     `first_token_id` and `vocab_size` bound the ids. `kv_cache_tokens` ends sequences with `kv_cache_exhausted` when
-    all of them together hold more (0: no bound). For chaos: `fail_start` raises in `start`, `crash_after_tokens` kills
+    all of them together hold more (0: no bound). An answer that follows a schema is the schema's minimal instance.
+    For chaos: `fail_start` raises in `start`, `crash_after_tokens` kills
     the process and `hang_after_tokens` makes it hang in a step, both counted over all sequences, -1 for never.
     """
 
@@ -65,6 +68,7 @@ class _Sequence:
     state: int
     """Rolling hash of prompt and answer, so that prompt + tokens continues exactly where another run was lost."""
     prompt_tokens: int
+    replay: tuple[int, ...]
     replay_at: int
     due: float = 0.0
     admitted: bool = False
@@ -96,9 +100,7 @@ class SampleEngine(Engine):
         self._context_length = options.context_length or limits.context_length
         self._vocab_size = max(options.vocab_size or limits.vocab_size or 32_000, options.first_token_id + 1)
         if options.replay_text:
-            from inference_worker.text.tokenizer import Tokenizer
-
-            self._replay = Tokenizer.from_folder(self._spec.model_dir).encode(options.replay_text)
+            self._replay = self._encode(options.replay_text)
         if report_progress is not None:
             report_progress(1.0)
         return EngineInfo(
@@ -120,11 +122,14 @@ class SampleEngine(Engine):
         state = params.seed or 0 if params.temperature else 0
         for token_id in token_ids:
             state = _mix(state, token_id)
+        structured = params.json_schema is not None
+        replay = self._instance(params.json_schema) if params.json_schema is not None else self._replay
         self._sequences[sequence_id] = _Sequence(
             params=params,
             state=state,
             prompt_tokens=len(token_ids),
-            replay_at=_overlap(token_ids, self._replay),
+            replay=replay,
+            replay_at=0 if structured else _overlap(token_ids, replay),
             ends=frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else frozenset(self._eos)),
         )
 
@@ -152,6 +157,17 @@ class SampleEngine(Engine):
 
     def stop(self) -> None:
         self._sequences.clear()
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        from inference_worker.text.tokenizer import Tokenizer
+        from inference_worker.text.variant_text import VariantText
+
+        if (self._spec.model_dir / "tokenizer.json").exists():
+            return Tokenizer.from_folder(self._spec.model_dir).encode(text)
+        return VariantText.byte_level().tokenizer.encode(text)
+
+    def _instance(self, json_schema: str) -> tuple[int, ...]:
+        return self._encode(json.dumps(minimal_instance(json.loads(json_schema))))
 
     def _admit(self, now: float) -> None:
         free = self._spec.slots - sum(item.admitted for item in self._sequences.values())
@@ -195,13 +211,13 @@ class SampleEngine(Engine):
 
     def _next_token(self, item: _Sequence) -> int:
         may_end = bool(self._eos) and not item.params.ignore_eos and item.generated >= item.params.min_new_tokens
-        if self._replay:
+        if item.replay:
             at, item.replay_at = item.replay_at, item.replay_at + 1
-            if at < len(self._replay):
-                return self._replay[at]
+            if at < len(item.replay):
+                return item.replay[at]
             if may_end:
                 return self._eos[0]
-            return self._replay[at % len(self._replay)]
+            return item.replay[at % len(item.replay)]
         value = item.state >> 20
         if self._options.eos_every and may_end and value % self._options.eos_every == 0:
             return self._eos[0]

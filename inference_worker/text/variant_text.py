@@ -108,8 +108,10 @@ class VariantText:
             stop_strings=request.params.stop,
             include_stop_text=options.include_stop_text,
         )
+        # A schema's grammar leaves no room for the end of reasoning that a prompt has opened.
+        thinks = options.json_schema is None
         prompt_end = self.tokenizer.decode(prompt_token_ids[-_PROMPT_END_TOKENS:], special=True)
-        channels = create_splitter(options, starts_in_reasoning=ends_in_reasoning(prompt_end))
+        channels = create_splitter(options, starts_in_reasoning=thinks and ends_in_reasoning(prompt_end))
         return AnswerStream(text, channels, TokenLabels(self.tokenizer))
 
     async def _encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[int, ...]:

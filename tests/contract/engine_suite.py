@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from inference_worker.engine import Engine, EngineInfo, Finish, SamplingParams
+from inference_worker.engine import Engine, EngineInfo, Finish, SamplingParams, TokenLogprob
 
 MakeEngine = Callable[..., Engine]
 _DEADLINE_SECONDS = 60.0
@@ -19,6 +19,7 @@ class Heard:
     """What one sequence said."""
 
     token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: Finish | None = None
     events: int = 0
 
@@ -41,6 +42,7 @@ class Started:
                 assert entry.finish is None, "an event after the last one"
                 assert event.token_ids or event.finish is not None, "an event that says nothing"
                 entry.token_ids.extend(event.token_ids)
+                entry.logprobs.extend(event.logprobs)
                 entry.finish = event.finish
                 entry.events += 1
         return heard
@@ -208,3 +210,9 @@ class EngineSuite:
     def test_min_new_tokens_holds_off_the_end(self, started: Started, prompt: list[int]) -> None:
         params = SamplingParams(24, min_new_tokens=10)
         assert len(started.answer(prompt, params).token_ids) >= 10
+
+    def test_log_probabilities_come_where_asked_for(self, started: Started, prompt: list[int]) -> None:
+        heard = started.answer(prompt, SamplingParams(6, ignore_eos=True, top_logprobs=0))
+        assert len(heard.logprobs) == len(heard.token_ids) == 6
+        assert all(item.logprob <= 0 for item in heard.logprobs)
+        assert started.answer(prompt, greedy(6)).logprobs == []

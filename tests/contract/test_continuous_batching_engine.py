@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from inference_worker.engine import Engine, EngineSpec, Finish, SamplingParams
 from inference_worker.engines.factory import create_engine
+from inference_worker.text.tokenizer import Tokenizer
 from tests.contract.engine_suite import EngineSuite, MakeEngine, Started, greedy
 
 # The first test of a run waits for the demo model's conversion.
@@ -38,6 +41,32 @@ class TestContinuousBatchingEngine(EngineSuite):
     def test_ignore_eos_goes_on(self, started: Started) -> None:
         chat = [1, 4093, 198, 19556, 665, 17, 2, 198, 1, 520, 9531, 198]
         assert started.answer(chat, greedy(100)).finish is Finish.LENGTH
+
+    def test_a_schema_is_followed_and_logprobs_come_with_each_token(self, started: Started, demo_ir: Path) -> None:
+        schema = {
+            "type": "object",
+            "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer"}},
+            "required": ["name", "age"],
+            "additionalProperties": False,
+        }
+        tokenizer = Tokenizer.from_folder(demo_ir)
+        prompt = tokenizer.encode("<|im_start|>user\nGive me a person as JSON.<|im_end|>\n<|im_start|>assistant\n")
+        text = json.dumps(schema)
+        heard = started.answer(prompt, SamplingParams(100, json_schema=text, top_logprobs=0))
+        assert heard.finish is Finish.STOP
+        jsonschema.validate(json.loads(tokenizer.decode(heard.token_ids)), schema)
+        assert len(heard.logprobs) == len(heard.token_ids)
+        assert all(item.logprob <= 0 and item.top == () for item in heard.logprobs)
+
+    def test_penalties_count_no_prompt_but_repetition_does(self, started: Started) -> None:
+        """What a failover relies on: emitted tokens stand in the prompt of the attempt that goes on."""
+        chat = [1, 4093, 198, 19556, 665, 17, 2, 198, 1, 520, 9531, 198]
+        echo = [*chat, *[8, 9] * 20]
+        plain = started.answer(echo, greedy(1)).token_ids
+        frequency = SamplingParams(1, frequency_penalty=2.0, presence_penalty=2.0, ignore_eos=True)
+        assert started.answer(echo, frequency).token_ids == plain
+        repetition = SamplingParams(1, repetition_penalty=2.0, ignore_eos=True)
+        assert started.answer(echo, repetition).token_ids != plain
 
 
 def test_cache_memory_that_runs_out_is_an_error_and_no_stop(demo_ir: Path) -> None:

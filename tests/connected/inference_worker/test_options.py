@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import orjson
@@ -78,3 +79,38 @@ async def test_channels_are_split_in_the_journal(client: WorkerClient, start_wor
     assert deltas[0] == {"index": 0, "name": "sum", "arguments": ""}
     assert "".join(delta["arguments"] for delta in deltas) == '{"a": 1}'
     assert len(deltas) > 2
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}, "required": ["a"]}
+
+
+async def test_a_schema_is_followed_or_refused(client: WorkerClient, start_worker: StartWorker, store: Path) -> None:
+    publish_sample_variant(store, replay_text="no JSON at all")
+    start_worker()
+    await client.ready_worker()
+    entries = await client.ended(await client.ask(options=EngineOptions(json_schema=json.dumps(SCHEMA))))
+    assert json.loads(text_of(entries)) == {"a": 3}
+    refused = await client.ended(await client.ask(options=EngineOptions(json_schema='{"type": "nonsense"}')))
+    error = orjson.loads(refused[-1].frame)["error"]
+    assert (error["code"], error["param"]) == ("invalid_request", "response_format")
+    endless = EngineOptions(json_schema=json.dumps(SCHEMA), ignore_eos=True)
+    refused = await client.ended(await client.ask(options=endless))
+    assert orjson.loads(refused[-1].frame)["error"]["param"] == "ignore_eos"
+
+
+async def test_a_structured_answer_ends_with_its_worker(
+    client: WorkerClient, start_worker: StartWorker, store: Path
+) -> None:
+    """Accident: the grammar begins anew in the middle of an object, and the client gets JSON that is none."""
+    publish_sample_variant(store, tokens_per_second=2.0)
+    worker = start_worker()
+    worker_id = await client.ready_worker()
+    generation_id = await client.ask(options=EngineOptions(json_schema=json.dumps(SCHEMA)))
+    await client.entries_until(generation_id, lambda entries: any(entry.kind == "delta" for entry in entries))
+    worker.kill()
+    await client.registry.reap(worker_id, silent_ms=0)
+    start_worker()
+    await client.ready_worker()
+    await client.place()
+    entries = await client.ended(generation_id)
+    assert orjson.loads(entries[-1].frame)["error"]["code"] == "worker_lost"
