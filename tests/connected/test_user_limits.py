@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
@@ -183,6 +184,41 @@ async def test_a_dead_gateway_leaks_no_place(gateway: Gateway, pool: Pool) -> No
             wait_until(lambda: database.zcard(keys.in_hand("fay")) == 0, what="the answer without a gateway ended")
         await socket.chat("sample", "two", params=SHORT)
         assert (await socket.receive_until(*ENDS))[-1]["type"] == "generation.finished"
+
+
+async def test_over_http_your_own_limit_is_429_and_everybody_s_is_503(gateway: Gateway, pool: Pool) -> None:
+    small = pool.gateway({"OVCHAT_MAX_WAITING": "1"})
+    question = {"model": "sample", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 12}
+    async with socket_of(gateway, "ida") as busy, socket_of(small, "jim", max_concurrent=2) as jim:
+        with small.client(key=jim.key) as client:
+
+            def ask(**fields: object) -> httpx.Response:
+                return client.post("/v1/chat/completions", json={**question, **fields})
+
+            assert ask(n=2).status_code == 200
+            too_many = ask(n=3)
+            assert (too_many.status_code, too_many.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert int(too_many.headers["retry-after"]) >= 1
+            for _ in range(3):
+                await busy.chat("sample", "long", params=LONG)
+            while len(of(busy.frames, "generation.started")) < 2:
+                await busy.receive()
+            for full in (ask(), ask(), ask()):
+                assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
+                assert int(full.headers["retry-after"]) >= 1
+            await jim.chat("sample", "hi")
+            assert (await jim.receive())["error"]["code"] == "overloaded"
+            await cancel_all(busy)
+            with redis.Redis.from_url(pool.redis_url) as database:
+                wait_until(lambda: database.xlen(keys.FINISHED) == 0, what="usage counted")
+            (day,) = client.get("/api/v1/usage").json()["data"]
+            assert (day["generations"], day["completion_tokens"]) == (2, 24)
+    async with socket_of(small, "jim", tokens_per_day=20) as poor:
+        with small.client(key=poor.key) as client:
+            spent = client.post("/v1/chat/completions", json=question)
+            assert (spent.status_code, spent.json()["error"]["code"]) == (429, "insufficient_quota")
+            assert spent.headers["x-should-retry"] == "false"
+    small.stop()
 
 
 @pytest.fixture
