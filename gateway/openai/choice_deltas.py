@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -75,7 +76,7 @@ class ChannelDeltas(ChoiceDeltas):
 
     def __init__(self, *, one_call: bool) -> None:
         self._one_call = one_call
-        self._called = False
+        self._called: set[int] = set()
 
     def read(self, delta: GenerationDelta) -> list[ChoiceDelta]:
         match delta.channel:
@@ -92,7 +93,10 @@ class ChannelDeltas(ChoiceDeltas):
     def _call(self, call: CallDelta) -> list[ChoiceDelta]:
         if self._one_call and call.index > 0:
             return []
-        self._called = True
+        if call.index not in self._called:
+            self._called.add(call.index)
+            # Few models give their calls ids; OpenAI's clients need one to send a result back.
+            call = dataclasses.replace(call, id=call.id or new_id("call"))
         return [ChoiceDelta(call=call)]
 
 

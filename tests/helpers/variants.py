@@ -20,6 +20,7 @@ def publish_sample_variant(
     model: str = "sample",
     variant: WeightFormat = "int4",
     model_type: str = "llama",
+    context_length: int = CONTEXT_LENGTH,
     **options: object,
 ) -> VariantRecord:
     """Publish a variant that the `sample` engine serves, in the store and in the index; options are the engine's."""
@@ -27,7 +28,7 @@ def publish_sample_variant(
     staged = store.staging_dir(f"conv_{model}") / variant
     staged.mkdir(parents=True)
     write_tiny_tokenizer(staged, 384)
-    config = {"model_type": "llama", "vocab_size": 384, "max_position_embeddings": CONTEXT_LENGTH, "eos_token_id": 2}
+    config = {"model_type": "llama", "vocab_size": 384, "max_position_embeddings": context_length, "eos_token_id": 2}
     (staged / "config.json").write_text(json.dumps(config))
     (staged / "generation_config.json").write_text(json.dumps({"eos_token_id": 2}))
     if options:
@@ -43,7 +44,7 @@ def publish_sample_variant(
             recipe=Recipe(),
             source_model=f"tests/{model}",
             model_type=model_type,
-            context_length=CONTEXT_LENGTH,
+            context_length=context_length,
             eos_token_ids=(2,),
             stack="default",
             versions={},
