@@ -27,6 +27,7 @@ from gateway.models.index import ModelIndex
 from gateway.usage.store import UsageStore
 from gateway.users.audit import AuditLog
 from gateway.users.authenticator import Authenticator
+from gateway.users.erasure import Erasure
 from gateway.users.failures import SignInFailures
 from gateway.users.first_key import FirstKey
 from gateway.users.keys import KeyStore
@@ -69,6 +70,7 @@ class GatewayState:
     sessions: SessionStore
     authenticator: Authenticator
     audit: AuditLog
+    erasure: Erasure
 
 
 @asynccontextmanager
@@ -162,6 +164,7 @@ async def open_state(
             sessions=sessions,
             authenticator=Authenticator(api_keys, sessions, failures, first_key),
             audit=AuditLog(redis),
+            erasure=Erasure(api_keys, sessions, chats, usage, queue, redis, transport),
         )
 
 

@@ -59,6 +59,16 @@ async def list_users(state: StateDep, _: AdminDep) -> UserList:
     return UserList(data=await state.api_keys.users())
 
 
+@router.delete("/users/{user}", status_code=204)
+async def erase_user(user: str, state: StateDep, admin: AdminDep) -> None:
+    """Erase a user with all keys, sessions, chats and usage; what still runs for them is cancelled.
+
+    The audit log keeps that it was done, and what the user did as an admin.
+    """
+    await state.erasure.erase(user)
+    await state.audit.record(admin, "user.erased", user)
+
+
 @router.get("/audit")
 async def list_audit(
     state: StateDep,

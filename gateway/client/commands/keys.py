@@ -52,6 +52,18 @@ def revoke(key_id: Annotated[str, typer.Argument(help="As `ovchat keys` lists it
         asyncio.run(_revoke(key_id))
 
 
+@app.command("erase-user")
+def erase_user(
+    user: Annotated[str, typer.Argument(help="As `ovchat keys` lists them.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a user: keys, sessions, chats and usage. There is no way back."""
+    with told_failures():
+        if not yes and not typer.confirm(f"Erase {user} with all chats?"):
+            raise typer.Exit(1)
+        asyncio.run(_erase_user(user))
+
+
 @app.command("first")
 def first() -> None:
     """Show the first admin's key, which the gateway on this machine made at its first start: this once."""
@@ -96,6 +108,14 @@ async def _revoke(key_id: str) -> None:
     async with http_client() as client:
         await client.revoke_key(key_id)
     print(f"key {key_id}: revoked")
+
+
+async def _erase_user(user: str) -> None:
+    from gateway.client.session import http_client
+
+    async with http_client() as client:
+        await client.erase_user(user)
+    print(f"user {user}: erased")
 
 
 async def _first() -> None:
