@@ -4,10 +4,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -85,13 +86,13 @@ class Browser:
 
     def text(self, selector: str) -> str:
         """Return what can be read in the first element of a selector; nothing where there is none."""
-        try:
-            return self.driver.find_element(By.CSS_SELECTOR, selector).text
-        except (NoSuchElementException, StaleElementReferenceException):
-            return ""
+        return (self.texts(selector) or [""])[0]
 
     def texts(self, selector: str) -> list[str]:
-        return [element.text for element in self.all(selector)]
+        """Return what can be read in each element of a selector, all at one moment."""
+        read = "e => e.text ?? (e.checkVisibility() ? e.innerText.trim() : '')"  # An option has its text at all times.
+        code = f"return [...document.querySelectorAll(arguments[0])].map({read})"
+        return [str(text) for text in cast(list[object], self.script(code, selector))]
 
     def type(self, selector: str, text: str) -> None:
         """Replace what a field says, as its reader would see it."""

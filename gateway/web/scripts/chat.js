@@ -14,6 +14,8 @@ const LONGEST_SPOKEN = 4000;
 export class Chat {
   #views = new Map();
   #answer = null; // the message that the running generation writes
+  #place = ""; // in the queue, in words
+  #loading = ""; // what the model's loading has come to, in words
   #follows = true; // whether the reader is at the end of the chat, and wants to stay there
   #restored = null; // a question that the server refused: back into the box with it
 
@@ -145,7 +147,8 @@ export class Chat {
         this.#takeQueued(frame);
         break;
       case "model.loading":
-        this.on.show(`Loading ${frame.model}` + (frame.progress == null ? " …" : ` ${Math.round(frame.progress * 100)} %`));
+        this.#loading = `Loading ${frame.model}` + (frame.progress == null ? "" : ` ${Math.round(frame.progress * 100)} %`);
+        this.#showWaiting();
         break;
       case "generation.started":
         this.on.show("Thinking …");
@@ -200,6 +203,7 @@ export class Chat {
   }
 
   #afterAsking() {
+    this.#place = this.#loading = "";
     this.on.show("Sending …");
     this.render();
     this.#toEnd();
@@ -210,12 +214,17 @@ export class Chat {
     conversation.rename(QUESTION, frame.user_message_id);
     conversation.rename(ANSWER, frame.message_id);
     this.#restored = null;
-    this.on.show(frame.position > 0 ? `Waiting: ${frame.position} before you` : "Waiting: you are next");
+    this.#place = frame.position > 0 ? `${frame.position} before you` : "you are next";
+    this.#showWaiting();
     if (conversation.chatId === null) {
       conversation.chatId = frame.chat_id;
       conversation.title = conversation.branch()[0]?.content.split("\n", 1)[0] ?? "";
       this.on.created();
     }
+  }
+
+  #showWaiting() {
+    this.on.show([this.#loading || "Waiting", this.#place].filter(Boolean).join(" · "));
   }
 
   #takeError(error) {
@@ -252,7 +261,8 @@ export class Chat {
     if (running === null || this.socket === null) return;
     running.content = "";
     this.#answer = running;
-    this.on.show("Connecting to the answer …");
+    this.#place = this.#loading = "";
+    this.on.show("Waiting for the answer …");
     this.socket.follow(running.message_id);
     this.render();
   }

@@ -13,6 +13,7 @@ import { Settings } from "./settings.js";
 import { ChatSocket } from "./socket.js";
 import { installTheme } from "./theme.js";
 
+const REASON_NAME = "ovchat.reason"; // why the last session ended, told after the page has begun anew
 const MODELS_PAUSE_MS = 5000;
 const question = element("question"), statusLine = element("status");
 
@@ -195,21 +196,17 @@ async function enter(session) {
   question.focus();
 }
 
+// Begins the page anew, so that nothing that was read here is left for whoever signs in next.
 async function leave(reason = "") {
-  clearTimeout(modelsTimer);
   chat.socket?.close();
-  chat.socket = null;
-  admin.show(false);
-  chat.start();
   await signOut();
-  showSignIn(reason);
+  sessionStorage.setItem(REASON_NAME, reason);
+  location.replace(location.pathname);
 }
 
 function showSignIn(reason) {
-  element("app").hidden = true;
   element("sign-in").hidden = false;
   element("key-problem").textContent = reason;
-  element("key").value = "";
   element("key").focus();
 }
 
@@ -255,7 +252,8 @@ async function begin() {
   try {
     const session = await currentSession();
     if (session) await enter(session);
-    else showSignIn("");
+    else showSignIn(sessionStorage.getItem(REASON_NAME) ?? "");
+    sessionStorage.removeItem(REASON_NAME);
   } catch {
     // The gateway is away, such as while it restarts: the page waits for it.
     showSignIn("The gateway does not answer. Trying again …");

@@ -1,79 +1,21 @@
 """The chat page in a real Chromium, on a pool of real processes with the `sample` engine."""
 
 import json
-from collections.abc import Iterator
+from typing import cast
 
 import pytest
 import redis
 from selenium.webdriver.common.keys import Keys
 
 from shared import keys
-from tests.helpers.browser import PHONE, Browser, require_chromium
+from tests.helpers.browser import PHONE, Browser
 from tests.helpers.page import ANSWER, Page
 from tests.helpers.pool import Pool
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.reciters import HOSTILE, HOSTILE_NAME, SLOW
 from tests.helpers.services import ADMIN_KEY
-from tests.helpers.variants import publish_sample_variant
+from tests.helpers.sockets import Socket
 
 pytestmark = [pytest.mark.e2e, pytest.mark.connected]
-
-MARKDOWN = (
-    "A **short** list:\n\n1. count\n2. print\n\n```python\nprint(len(words))\n```\n\n| a | b |\n|--|--:|\n| x | 12 |"
-)
-JAPANESE = "素数とは、**1とその数だけ**で割り切れる数です。"
-HOSTILE = (
-    "[four](https://example.org) <script>window.hit=1</script><img src=x onerror='window.hit=2'>"
-    "<svg onload='window.hit=3'></svg>"
-    "[one](javascript:window.hit=4) [two](data:text/html,x) ![three](data:image/svg+xml,x)"
-)
-HOSTILE_NAME = "<img src=x onerror=window.hit=5>"
-SLOW = " ".join(f"part-{number}" for number in range(25))
-#: What Chromium itself writes of a request that was refused or found no gateway.
-NETWORK_COMPLAINTS = ("Failed to load resource", "WebSocket connection to")
-
-
-@pytest.fixture(scope="module")
-def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """A gateway, a worker, and models that recite; two of them in the catalogue, so with languages."""
-    require_chromium()
-    with redis.Redis.from_url(session_redis.url) as client:
-        client.flushall()
-    pool = Pool(tmp_path_factory.mktemp("page"), session_redis.url)
-    for model, options in {
-        "qwen2-0.5b-instruct": {"replay_text": MARKDOWN},
-        "youri-7b-chat": {"replay_text": JAPANESE},
-        "hostile": {"replay_text": HOSTILE},
-        "slow": {"tokens_per_second": 60, "replay_text": SLOW},
-    }.items():
-        publish_sample_variant(pool.store_path, pool.redis_url, model=model)
-        (pool.store_path / model / "int4" / "sample_engine.json").write_text(json.dumps(options))
-    publish_sample_variant(pool.store_path, pool.redis_url, model="slow", variant="int8")
-    try:
-        pool.gateway()
-        pool.worker({"OVCHAT_MAX_REPLICAS": "8"})
-        yield pool
-    finally:
-        pool.stop()
-
-
-@pytest.fixture(scope="module")
-def browser(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One Chromium for all tests of this file; each begins with a page of its own."""
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser, pool: Pool) -> Iterator[Page]:
-    """The page, signed in, on a new chat. Nothing that the page does may break its own policy or throw."""
-    browser.prefer("light")
-    page = Page(browser, pool.gateways[0])
-    page.open_signed_in()
-    browser.complaints()
-    yield page
-    assert [line for line in browser.complaints() if not any(words in line for words in NETWORK_COMPLAINTS)] == []
-    assert browser.script("return window.hit ?? null") is None
 
 
 def test_signing_in_with_a_wrong_and_a_right_key(page: Page, browser: Browser) -> None:
@@ -137,6 +79,25 @@ def test_stop_ends_an_answer_and_keeps_its_text(page: Page, browser: Browser) ->
     text = page.wait_for_end()
     assert browser.text(f"{ANSWER} .note") == "Stopped."
     assert 5 < len(text) < len(SLOW)
+
+
+async def test_the_place_in_the_queue_and_loading_are_told(page: Page, browser: Browser) -> None:
+    browser.script(
+        "window.told = []; const line = document.getElementById('status');"
+        "new MutationObserver(() => window.told.push(line.textContent)).observe(line, {childList: true});"
+    )
+    page.choose("lazy")
+    async with Socket(page.gateway.socket_url) as other:
+        for _ in range(2):
+            await other.chat("lazy", "Hurry")
+            await other.receive_until("generation.queued")
+        assert page.ask_and_wait("When?") == "At last."
+        for _ in range(2):
+            await other.receive_until("generation.finished")
+    told = [str(line) for line in cast(list[object], browser.script("return window.told"))]
+    assert any("2 before you" in line for line in told)
+    assert any(line.startswith("Loading lazy:int4") for line in told)
+    assert page.status == ""
 
 
 def test_regenerating_and_editing_make_branches(page: Page, browser: Browser) -> None:
@@ -266,6 +227,9 @@ def test_hostile_markdown_and_names_do_nothing(page: Page, browser: Browser, poo
             assert HOSTILE_NAME in browser.text("#welcome-model")
         finally:
             client.hdel(keys.VARIANTS, f"{HOSTILE_NAME}:int4")
+    page.ask("Who are you?")
+    browser.until(lambda: "wrong" in str(browser.one("#status").get_attribute("class")), what="the refusal told")
+    assert browser.one("#question").get_attribute("value") == "Who are you?", "a refused question is not lost"
     page.choose("hostile")
     text = page.ask_and_wait(HOSTILE)
     assert "<script>window.hit=1</script>" in text
@@ -275,6 +239,24 @@ def test_hostile_markdown_and_names_do_nothing(page: Page, browser: Browser, poo
     for link in browser.all(f"{ANSWER} .body a:not([href])"):
         link.click()
     browser.screenshot("hostile-light")
+
+
+def test_a_user_sees_no_administration_and_no_chats_of_others(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("The admin's secret")
+    with page.gateway.client() as client:
+        created = client.post("/api/v1/keys", json={"user": "ada", "role": "user"}).json()
+    browser.click("#leave")
+    page.sign_in(created["key"])
+    browser.until(lambda: browser.text("#user-name") == "ada", what="signed in as ada")
+    assert page.chat_titles == []
+    assert not browser.all("#open-admin")[0].is_displayed()
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("Hello from ada")
+    browser.until(lambda: page.chat_titles == ["Hello from ada"], what="ada's own chat")
+    browser.click("#leave")
+    browser.until(lambda: page.asks_for_key, what="signed out")
+    assert browser.text("#turns") == ""
 
 
 def test_themes_are_chosen_and_kept(page: Page, browser: Browser) -> None:

@@ -1,0 +1,97 @@
+"""What an admin sees on the page: conversions with live progress, the pool, usage."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from shared import keys
+from shared.conversion_job import event_fields, job_fields
+from shared.schemas.conversion import ConversionEvent, ConversionJob, ConversionPlan
+from shared.schemas.models import VariantRequest
+from tests.helpers.browser import PHONE, Browser
+from tests.helpers.page import Page
+from tests.helpers.pool import Pool
+from tests.helpers.reciters import HOSTILE_NAME
+
+pytestmark = [pytest.mark.e2e, pytest.mark.connected]
+
+
+@pytest.fixture
+def state(pool: Pool) -> Iterator[redis.Redis]:
+    """The Redis into which a converter would write its progress."""
+    with redis.Redis.from_url(pool.redis_url) as client:
+        yield client
+
+
+def tell(state: redis.Redis, event: ConversionEvent) -> None:
+    """Tell a job's progress as a converter does."""
+    for name in ("state", "stage", "progress"):
+        state.hset(keys.conversion_job(event.conversion_id), name, json.dumps(getattr(event, name)))
+    state.xadd(keys.conversion_events(event.conversion_id), {"e": event_fields(event)["e"]})
+
+
+def test_the_pool_and_usage_are_shown(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("Warm up")
+    browser.click("#open-admin")
+    browser.until(lambda: "qwen2-0.5b-instruct:int4" in browser.text("#workers"), what="the loaded model")
+    assert browser.text("#workers .state") == "ready"
+    assert "0 of 64" in browser.text("#workers .load")
+    browser.screenshot("admin-light")
+    browser.click("#close-admin")
+    assert browser.texts("#turns .asked .body") == ["Warm up"]
+
+
+def test_a_conversion_is_started_followed_and_cancelled(page: Page, browser: Browser, state: redis.Redis) -> None:
+    browser.click("#open-admin")
+    browser.type("#source", "tiny-llama-1b-chat")
+    browser.click("[value=int8]")
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "tiny-llama-1b-chat: int4" in browser.text("#conversions .job"), what="the job listed")
+    assert browser.text("#conversions .state") == "queued"
+    job_id = str(browser.one("#conversions .job").get_attribute("data-conversion"))
+    tell(state, ConversionEvent(conversion_id=job_id, state="running", stage="compress", variant="int4", progress=0.4))
+    browser.until(lambda: "compress int4 · 40 % in all" in browser.text("#conversions .job"), what="progress told")
+    assert browser.script("return document.querySelector('#conversions progress').value") == 0.4
+    browser.prefer("dark")
+    browser.screenshot("admin-dark")
+    browser.resize(PHONE)
+    browser.screenshot("admin-390-dark")
+    assert browser.script("return document.documentElement.scrollWidth") == PHONE[0]
+    tell(state, ConversionEvent(conversion_id=job_id, state="succeeded", progress=1.0))
+    browser.until(lambda: browser.text("#conversions .state") == "succeeded", what="the end told")
+    assert not browser.all("#conversions progress")[0].is_displayed()
+
+
+def test_a_waiting_conversion_is_cancelled(page: Page, browser: Browser) -> None:
+    browser.click("#open-admin")
+    browser.type("#source", "zephyr-7b-beta")
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "zephyr-7b-beta" in browser.text("#conversions .job"), what="the job listed")
+    browser.click("#conversions .job button")
+    browser.until(lambda: browser.text("#conversions .state") == "cancelled", what="the job cancelled")
+
+
+def test_a_refused_conversion_says_why(page: Page, browser: Browser) -> None:
+    browser.click("#open-admin")
+    browser.type("#source", "x" * 20)
+    browser.type("#public-name", "Not A Name")
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "name" in browser.text("#convert-problem"), what="the refusal told")
+
+
+def test_a_hostile_conversion_is_shown_as_text(page: Page, browser: Browser, state: redis.Redis) -> None:
+    plan = ConversionPlan(
+        source_model=HOSTILE_NAME, model=HOSTILE_NAME, variants=(VariantRequest(name="int4", weight_format="int4"),)
+    )
+    now_ms = int(time.time() * 1000)
+    job = ConversionJob(conversion_id="conv_hostile", plan=plan, state="cancelled", created_ms=now_ms)
+    for name, value in job_fields(job).items():
+        state.hset(keys.conversion_job(job.conversion_id), name, value)
+    state.zadd(keys.CONVERSIONS, {job.conversion_id: now_ms})
+    browser.click("#open-admin")
+    browser.until(lambda: HOSTILE_NAME in browser.text("#conversions"), what="the name as text")
+    assert browser.all("#conversions img") == []
