@@ -20,6 +20,8 @@ local FRONT = 1e14
 -- Tags that differ by less count as equal; rounding errors are far smaller.
 local TIE = 1e-5
 local NOISE = 1e-9
+-- Far below it, tags would be too large for their ties to be told apart.
+local LEAST_WEIGHT = 1e-3
 
 local function exact(number)
   return string.format('%.17g', number)
@@ -118,6 +120,7 @@ end
 local function wait_in_order(gid, variant, user, weight, in_hand, now)
   local waiting, fair = POOL .. 'waiting:' .. variant, POOL .. 'fair:' .. variant
   if redis.call('ZCARD', waiting) == 0 then redis.call('DEL', fair) end
+  weight = math.max(LEAST_WEIGHT, weight)
   local known = redis.call('HMGET', fair, 'v', 'f:' .. user)
   local cost = 1 / weight
   local tag = math.max(tonumber(known[1] or 0), tonumber(known[2] or 0)) + cost

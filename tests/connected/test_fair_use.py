@@ -109,6 +109,14 @@ async def test_two_busy_users_share_by_weight(served: Pool) -> None:
     assert Counter(await served.users()) == {"ann": 5, "bob": 15}
 
 
+async def test_the_least_weight_is_served_in_the_end(served: Pool) -> None:
+    await served.send("ann", 5e-324)
+    for _ in range(3):
+        await served.send("bob", 1000.0)
+    await served.take(4)
+    assert await served.users() == ["bob", "bob", "bob", "ann"]
+
+
 async def test_who_comes_back_has_no_claim_on_the_past(served: Pool) -> None:
     """The accident: a user who was away for an hour gets the whole pool for the next one."""
     for _ in range(60):
