@@ -14,7 +14,9 @@ class SlotKeeper:
     """One registry entry a ready replica: how many generations may still be assigned to it.
 
     Giving slots back is not idempotent. After a call without an answer the number is set afresh from what runs here,
-    at worst a few too many for a moment: they wait inside the engine.
+    which may be too many: assignments that were not read yet are not in it, and wait inside the engine. Each later
+    call holds the number to what can be free by this worker's own count, so that it is right again at the latest when
+    the replica is idle.
     """
 
     def __init__(
@@ -79,10 +81,11 @@ class SlotKeeper:
                 raise
         while self._released:
             variant, count = self._released.popitem()
-            if self._free_slots(variant) is None:
+            free = self._free_slots(variant)
+            if free is None:
                 continue
             try:
-                await self._queue.take(self._worker_id(), variant, count)
+                await self._queue.take(self._worker_id(), variant, count, free)
             except AWAY:
                 self._stale.add(variant)
                 raise

@@ -68,9 +68,15 @@ class WaitingQueue:
         )
         return Enqueued(cast(Literal["queued", "exists", "overloaded"], outcome.decode()), position)
 
-    async def take(self, worker_id: str, variant: str, released_slots: int = 0) -> int:
-        """Assign waiting heads to a worker's free slots; return how many, or -1 where its replica is not ready."""
-        return cast(int, await self._take(args=[worker_id, variant, released_slots]))
+    async def take(
+        self, worker_id: str, variant: str, released_slots: int = 0, most_free_slots: int | None = None
+    ) -> int:
+        """Assign waiting heads to a worker's free slots; return how many, or -1 where its replica is not ready.
+
+        Only the worker itself gives slots back, and tells how many can be free at most.
+        """
+        most = "" if most_free_slots is None else most_free_slots
+        return cast(int, await self._take(args=[worker_id, variant, released_slots, most]))
 
     async def request(self, generation_id: str) -> GenerationRequest | None:
         """Return what a generation asks for; None where it expired."""

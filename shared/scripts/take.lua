@@ -1,11 +1,14 @@
 -- Give a worker the heads of a variant's waiting set, as many as it has free slots, after giving slots back.
--- ARGV: worker id, variant, slots given back (0 where the caller is a gateway)
+-- ARGV: worker id, variant, slots given back (0 where the caller is a gateway), most slots that can be free by the
+--   worker's own count ('' where the caller is a gateway): a slot that was given back twice is gone by this
 -- Returns the number of generations assigned, or -1 where this replica is not ready.
 local worker, variant, released = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local slots, field = POOL .. 'slots', worker .. '|' .. variant
 local free = redis.call('HGET', slots, field)
 if not free then return -1 end
 free = tonumber(free) + released
+local most = tonumber(ARGV[4])
+if most and free > most then free = most end
 local waiting = POOL .. 'waiting:' .. variant
 local now = now_ms()
 local assigned, services = 0, 0

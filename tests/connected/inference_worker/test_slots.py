@@ -1,0 +1,48 @@
+"""The registry's number of free slots, kept by the worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inference_worker.slot_keeper import SlotKeeper
+from tests.helpers.worker_client import VARIANT, WorkerClient
+
+pytestmark = pytest.mark.connected
+
+SLOTS = 8
+
+
+async def free_in_registry(client: WorkerClient) -> int:
+    return int(await client.redis.hget("ovchat:{pool}:slots", f"w1|{VARIANT}") or -1)
+
+
+async def settled(client: WorkerClient, keeper: SlotKeeper, expected: int) -> None:
+    task = asyncio.create_task(keeper.run())
+    try:
+        async with asyncio.timeout(10):
+            while await free_in_registry(client) != expected:  # noqa: ASYNC110 - the keeper tells nobody.
+                await asyncio.sleep(0.005)
+    finally:
+        task.cancel()
+
+
+@pytest.mark.parametrize(("assigned", "registered"), [(0, SLOTS + 3), (5, SLOTS - 5 + 3), (SLOTS + 2, 2)])
+async def test_slots_that_are_too_many_are_gone_with_the_next_release(
+    client: WorkerClient, assigned: int, registered: int
+) -> None:
+    """Accident: after a call without an answer the worker is given more than it has slots, for as long as it lives."""
+    free = max(0, SLOTS - assigned)
+    keeper = SlotKeeper(client.queue, client.registry, worker_id=lambda: "w1", free_slots=lambda _variant: free)
+    await client.registry.set_slots("w1", VARIANT, registered)
+    keeper.release(VARIANT)
+    await settled(client, keeper, free)
+
+
+async def test_a_release_never_takes_away_what_is_assigned_and_not_read(client: WorkerClient) -> None:
+    """Accident: the number is set to the worker's own count, which does not know what is under way to it."""
+    keeper = SlotKeeper(client.queue, client.registry, worker_id=lambda: "w1", free_slots=lambda _variant: SLOTS)
+    await client.registry.set_slots("w1", VARIANT, SLOTS - 3)
+    keeper.release(VARIANT)
+    await settled(client, keeper, SLOTS - 2)
