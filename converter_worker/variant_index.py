@@ -38,20 +38,16 @@ class VariantIndex:
     def put(self, manifest: Manifest) -> None:
         """Add or replace a variant."""
         record = VariantRecord.from_manifest(manifest)
-        pipeline = self._redis.pipeline()
-        pipeline.hset(keys.VARIANTS, record.key, record.model_dump_json())
-        pipeline.hset(keys.MODEL_SOURCES, manifest.model, manifest.source_model)
-        pipeline.execute()
+        self._redis.hset(keys.VARIANTS, record.key, record.model_dump_json())
 
     def remove(self, model: str, variant: str) -> None:
-        """Remove a variant; with its last one a model gives up its name and its default."""
+        """Remove a variant; with its last one a model gives up its default."""
         name = f"{model}:{variant}"
         names = [raw.decode() for raw in cast(list[bytes], self._redis.hkeys(keys.VARIANTS))]
         is_last = not any(other.startswith(f"{model}:") and other != name for other in names)
         pipeline = self._redis.pipeline()
         pipeline.hdel(keys.VARIANTS, name)
         if is_last:
-            pipeline.hdel(keys.MODEL_SOURCES, model)
             pipeline.hdel(keys.DEFAULT_VARIANTS, model)
         pipeline.execute()
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 VARIANTS = "ovchat:{models}:variants"
 #: Hash, field model -> variant name that the admin chose as its default.
 DEFAULT_VARIANTS = "ovchat:{models}:defaults"
-#: Hash, field model -> source model it was first converted from; keeps two sources from taking one name.
-MODEL_SOURCES = "ovchat:{models}:sources"
+#: Hash, field model -> the newest conversion of it; keeps two sources from taking one name at the same time.
+MODEL_JOBS = "ovchat:{models}:jobs"
 
 # --- state: conversions ---------------------------------------------------------------------------------------------
 

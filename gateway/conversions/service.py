@@ -54,6 +54,8 @@ class ConversionService:
         """
         plan = plan_conversion(request, self._catalog)
         records = (await self._models.variants()).get(plan.model, ())
+        if records and records[0].source_model != plan.source_model:
+            raise _name_taken(plan.model, records[0].source_model)
         done = published_already(plan, records)
         complete = len(done) == len(plan.variants)
         now_ms = int(time.time() * 1000)
@@ -90,7 +92,7 @@ class ConversionService:
             ),
         )
         if outcome == b"name_taken":
-            raise NameTaken(f"The name {plan.model} belongs to {detail.decode()}. Give another `name`.", param="name")
+            raise _name_taken(plan.model, detail.decode())
         if outcome == b"joined":
             return await self.get(detail.decode()), True
         if not complete:
@@ -140,3 +142,7 @@ class ConversionService:
                 yield None
                 if (await self.get(conversion_id)).state in ENDED:
                     return
+
+
+def _name_taken(model: str, source_model: str) -> NameTaken:
+    return NameTaken(f"The name {model} is that of {source_model} already. Give another `name`.", param="name")

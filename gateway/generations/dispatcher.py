@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import cast
 
 from gateway.generations.routing import Route, choose_route
@@ -17,7 +18,8 @@ _log = get_logger(__name__)
 
 #: Seconds for which one worker only is told to load a variant.
 LOAD_LEASE_SECONDS = 5
-#: Seconds that a generation waits for any worker to be registered before it fails with ``no_worker``.
+#: Seconds without any worker after which what waits fails with ``no_worker``. They count from when this gateway first
+#: saw none: after a restart of everything the workers need a moment, however long something has waited already.
 NO_WORKER_SECONDS = 30.0
 
 
@@ -31,6 +33,7 @@ class Dispatcher:
         self._queue = queue
         self._registry = registry
         self._max_wait_seconds = max_wait_seconds
+        self._workerless_since: float | None = None
 
     async def place(self, variant: str) -> Route:
         """Assign what waits for ``model:variant`` where a slot is free, or have it loaded; return the last route."""
@@ -52,18 +55,27 @@ class Dispatcher:
                 continue
             route = await self.place(variant)
             routes[variant] = route
-            if route.action == "nowhere":
+            if self._workers_are_gone(route):
                 error: PlatformError = NoWorker(
                     "No inference worker is running. Start one (`ovchat up`, or `docker compose up inference-cpu`).",
                     retry_after_seconds=5,
                 )
-                await self._fail_waiting(variant, error, older_than_seconds=NO_WORKER_SECONDS)
+                await self._fail_waiting(variant, error, older_than_seconds=0.0)
             late = Overloaded(
                 f"The generation waited longer than {self._max_wait_seconds:.0f} s for a worker.",
                 retry_after_seconds=10,
             )
             await self._fail_waiting(variant, late, older_than_seconds=self._max_wait_seconds)
         return routes
+
+    def _workers_are_gone(self, route: Route) -> bool:
+        """Tell whether there has been no worker for so long that none is expected."""
+        if route.action != "nowhere":
+            self._workerless_since = None
+            return False
+        if self._workerless_since is None:
+            self._workerless_since = time.monotonic()
+        return time.monotonic() - self._workerless_since > NO_WORKER_SECONDS
 
     async def _load(self, variant: str, worker_id: str) -> None:
         if await self._redis.set(keys.load_lease(variant), worker_id, nx=True, ex=LOAD_LEASE_SECONDS):

@@ -9,8 +9,10 @@ from pydantic import JsonValue
 
 from gateway.authentication import SUBPROTOCOL
 from gateway.dependencies import PrincipalDep, StateDep
+from gateway.exception_handlers import error_response
 from gateway.realtime.asyncapi import SOCKET_PATH, asyncapi_document
 from gateway.realtime.connection import Connection
+from shared.errors import Draining
 
 router = APIRouter(tags=["realtime"])
 
@@ -24,6 +26,9 @@ async def describe_socket(request: Request) -> dict[str, JsonValue]:
 @router.websocket(SOCKET_PATH)
 async def realtime(websocket: WebSocket, state: StateDep, principal: PrincipalDep) -> None:
     """Serve one socket until either side ends it."""
+    if state.draining.is_set:
+        await websocket.send_denial_response(error_response(Draining("This gateway is shutting down.")))
+        return
     offered = cast(list[str], websocket.scope.get("subprotocols", []))
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     with state.metrics.sockets.track_inprogress():

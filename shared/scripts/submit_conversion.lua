@@ -3,14 +3,19 @@
 --       then the fields and values of the job's hash
 -- Returns {'created', id} | {'joined', id of the running job} | {'name_taken', the source that has the name}
 local cid, digest, model, source, created, event = unpack(ARGV, 1, 6)
-local owner = redis.call('HGET', 'ovchat:{models}:sources', model)
-if owner and owner ~= source then return {'name_taken', owner} end
-local running = redis.call('HGET', 'ovchat:{conversions}:digests', digest)
-if running then
-  local state = redis.call('HGET', key(running, 'job'), 'state')
-  if state == '"queued"' or state == '"running"' then return {'joined', running} end
+local function is_open(job)
+  local state = redis.call('HGET', key(job, 'job'), 'state')
+  return state == '"queued"' or state == '"running"'
 end
-redis.call('HSET', 'ovchat:{models}:sources', model, source)
+-- A job that failed leaves the name to the next one; what is published under it the gateway has looked at.
+local holder = redis.call('HGET', 'ovchat:{models}:jobs', model)
+if holder and is_open(holder) then
+  local owner = cjson.decode(redis.call('HGET', key(holder, 'job'), 'plan')).source_model
+  if owner ~= source then return {'name_taken', owner} end
+end
+local running = redis.call('HGET', 'ovchat:{conversions}:digests', digest)
+if running and is_open(running) then return {'joined', running} end
+redis.call('HSET', 'ovchat:{models}:jobs', model, cid)
 redis.call('HSET', 'ovchat:{conversions}:digests', digest, cid)
 redis.call('ZADD', 'ovchat:{conversions}:all', created, cid)
 redis.call('HSET', key(cid, 'job'), unpack(ARGV, 7))

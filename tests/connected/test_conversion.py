@@ -203,7 +203,6 @@ def test_a_deleted_variant_leaves_store_and_index(bed: ConversionBed, tiny: Path
     asyncio.run(bed.tasks.delete_variant("deleted", "int8"))
     wait_until(lambda: not bed.redis.hexists(keys.VARIANTS, "deleted:int8"))
     assert not (bed.store.path / "deleted").exists()
-    assert not bed.redis.hexists(keys.MODEL_SOURCES, "deleted")
 
 
 def test_a_stopped_worker_leaves_its_job_to_the_next(own_bed: ConversionBed, long_one: Path) -> None:

@@ -117,6 +117,16 @@ def test_conversion_jobs_join_and_names_belong_to_a_source(lone_gateway: Gateway
         third = client.post("/api/v1/conversions", json=request).json()
         assert third["conversion_id"] != job["conversion_id"]
         client.delete(f"/api/v1/conversions/{third['conversion_id']}")
+        fourth = client.post("/api/v1/conversions", json=other)
+        assert fourth.status_code == 202, "a job that came to nothing does not keep the name"
+        client.delete(f"/api/v1/conversions/{fourth.json()['conversion_id']}")
+
+
+def test_a_published_name_belongs_to_its_source(lone_gateway: Gateway) -> None:
+    with lone_gateway.client() as client:
+        request = {"source_model": "somebody/else", "name": "sample", "variants": ["int8"]}
+        error = assert_error(client.post("/api/v1/conversions", json=request), 409, "name_taken")
+        assert "tests/sample" in error["message"]
 
 
 def test_a_published_variant_is_not_made_again(lone_gateway: Gateway) -> None:
