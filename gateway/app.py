@@ -69,4 +69,8 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
         app.include_router(routes.router)
 
     install_page(app)
-    return RequestIds(KeyGuard(app, lambda: cast(GatewayState, app.state.gateway).authenticator, is_on=is_on))
+
+    def state() -> GatewayState:
+        return cast(GatewayState, app.state.gateway)
+
+    return RequestIds(KeyGuard(app, lambda: state().authenticator, lambda: state().credential_watch, is_on=is_on))

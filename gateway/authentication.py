@@ -6,8 +6,6 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import redis.exceptions
 from starlette.datastructures import Headers
@@ -17,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.exception_handlers import error_response, redis_error
 from gateway.origins import comes_from_elsewhere, is_loopback, names_loopback
 from gateway.principal import ADMIN_USER, Principal
-from gateway.users.authenticator import Authenticator
+from gateway.users.authenticator import Authenticator, Credential
+from gateway.users.credential_watch import CredentialWatch
 from shared.errors import InvalidApiKey, InvalidRequest, PermissionDenied, PlatformError
 from shared.settings import GatewaySettings
 
@@ -33,18 +32,7 @@ SESSION_COOKIE = "ovchat_session"
 #: What a page must say to change something by its cookie: another site's form cannot say it.
 CSRF_HEADER, CSRF_VALUE = "x-requested-with", "ovchat"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-#: Seconds between looks whether an open socket's key still works; with the time for which a look-up is believed,
-#: a socket outlives its key by less than a second.
-WATCH_SECONDS = 0.4
 CLOSE_NO_LONGER_ALLOWED = 1008
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What a request shows: a key, or the cookie of a session."""
-
-    kind: Literal["key", "session"]
-    secret: str
 
 
 def presented_credential(headers: Headers) -> Credential | None:
@@ -88,16 +76,25 @@ def has_to_authenticate(settings: GatewaySettings) -> bool:
 class KeyGuard:
     """ASGI middleware that refuses by default, so that a new route is guarded without being told."""
 
-    def __init__(self, app: ASGIApp, authenticator: Callable[[], Authenticator], *, is_on: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Callable[[], Authenticator],
+        watch: Callable[[], CredentialWatch],
+        *,
+        is_on: bool,
+    ) -> None:
         """Guard an application.
 
         Args:
             app: what is guarded.
             authenticator: gives the one that the application's lifespan has made.
+            watch: likewise.
             is_on: where not, whoever reaches the port is the admin; the port is on loopback then.
         """
         self._app = app
         self._authenticator = authenticator
+        self._watch = watch
         self._is_on = is_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,23 +147,19 @@ class KeyGuard:
             if not is_over:
                 await send(message)
 
-        serving = asyncio.ensure_future(self._app(scope, receive, send_while_good))
-        try:
-            while not (await asyncio.wait({serving}, timeout=WATCH_SECONDS))[0]:
-                if not await self._is_still_good(credential):
+        with self._watch().ended(credential) as ended:
+            serving = asyncio.ensure_future(self._app(scope, receive, send_while_good))
+            ending = asyncio.ensure_future(ended.wait())
+            try:
+                await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+                if not serving.done():
                     is_over = True
                     reason = "the key was revoked or the session has ended"
                     await send({"type": "websocket.close", "code": CLOSE_NO_LONGER_ALLOWED, "reason": reason})
-                    break
-            await serving
-        finally:
-            serving.cancel()
-
-    async def _is_still_good(self, credential: Credential) -> bool:
-        try:
-            return await self._authenticator().is_good(credential.secret, is_session=credential.kind == "session")
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-            return True
+                await serving
+            finally:
+                ending.cancel()
+                serving.cancel()
 
 
 def _is_open(scope: Scope) -> bool:

@@ -27,6 +27,7 @@ from gateway.models.index import ModelIndex
 from gateway.usage.store import UsageStore
 from gateway.users.audit import AuditLog
 from gateway.users.authenticator import Authenticator
+from gateway.users.credential_watch import WATCH_SECONDS, CredentialWatch
 from gateway.users.erasure import Erasure
 from gateway.users.failures import SignInFailures
 from gateway.users.first_key import FirstKey
@@ -69,6 +70,7 @@ class GatewayState:
     api_keys: KeyStore
     sessions: SessionStore
     authenticator: Authenticator
+    credential_watch: CredentialWatch
     audit: AuditLog
     erasure: Erasure
 
@@ -97,6 +99,8 @@ async def open_state(
         usage = UsageStore(redis)
         api_keys, sessions, first_key = KeyStore(redis), SessionStore(redis), FirstKey(redis, admin_key)
         failures = SignInFailures(transport, settings.sign_in_failures_per_minute)
+        authenticator = Authenticator(api_keys, sessions, failures, first_key)
+        watch = CredentialWatch(authenticator)
         tasks = ConversionTasks(settings.transport_url)
         stack.callback(tasks.close)
         dispatcher = Dispatcher(transport, queue, registry, max_wait_seconds=settings.max_wait_seconds)
@@ -135,6 +139,7 @@ async def open_state(
                 ("waiting_room", waiting_room.step, WAITING_ROOM_SECONDS),
                 ("reap", reaper.step, 1.0),
                 ("first_key", first_key.ensure, 1.0),
+                ("credential_watch", watch.step, WATCH_SECONDS),
             )
         ]
         stack.push_async_callback(_end, loops)
@@ -162,7 +167,8 @@ async def open_state(
             metrics=metrics,
             api_keys=api_keys,
             sessions=sessions,
-            authenticator=Authenticator(api_keys, sessions, failures, first_key),
+            authenticator=authenticator,
+            credential_watch=watch,
             audit=AuditLog(redis),
             erasure=Erasure(api_keys, sessions, chats, usage, queue, redis, transport),
         )

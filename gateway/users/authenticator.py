@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Literal
+
 from gateway.limits.limits import Limits
 from gateway.principal import Principal
 from gateway.users.failures import SignInFailures, too_many
@@ -12,6 +15,14 @@ from shared.errors import InvalidApiKey
 from shared.schemas.users import KeyRecord
 
 _KEY_LENGTH = len(new_key())
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a request shows: a key, or the cookie of a session."""
+
+    kind: Literal["key", "session"]
+    secret: str = field(repr=False)
 
 
 class Authenticator:
@@ -56,9 +67,10 @@ class Authenticator:
             raise InvalidApiKey("This session has ended. Sign in again.")
         return _principal(record)
 
-    async def is_good(self, secret: str, *, is_session: bool) -> bool:
+    async def is_good(self, credential: Credential) -> bool:
         """Whether a key or a session that was good before still is."""
-        digest = await self._sessions.key_digest(secret) if is_session else digest_of(secret)
+        secret = credential.secret
+        digest = digest_of(secret) if credential.kind == "key" else await self._sessions.key_digest(secret)
         return digest is not None and await self._find(digest) is not None
 
     async def _find(self, digest: str) -> KeyRecord | None:

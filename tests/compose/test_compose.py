@@ -52,6 +52,10 @@ def test_only_the_gateway_is_published(project: ComposeProject) -> None:
 
 def test_the_key_is_the_owners_alone_and_guards_the_api(project: ComposeProject, client: PlatformClient) -> None:
     assert project.execute("gateway", "stat", "-c", "%a %u", "/data/admin.key").stdout.split() == ["600", "10001"]
+    key = project.execute("gateway", "cat", "/data/admin.key").stdout
+    assert project.execute("gateway", "ovchat", "keys", "first").stdout == key
+    again = project.execute("gateway", "ovchat", "keys", "first", check=False)
+    assert (again.returncode, again.stdout) == (1, "")
     assert client.status_without_key("/api/v1/models") == 401
     assert client.status_without_key("/readyz") == 200
 
