@@ -43,6 +43,8 @@ class CalledFunctionText:
         """Return the text up to the end of the arguments' object."""
         if self._ended:
             return ""
+        if self._depth == 0:
+            text = text.lstrip()
         for at, character in enumerate(text):
             if self._in_string:
                 if self._escaped:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
-from openai.types.chat import ChatCompletionToolParam
+from openai.types.chat import ChatCompletionMessageFunctionToolCall, ChatCompletionToolParam
 from pydantic import BaseModel, SecretStr
 
 from tests.helpers.pool import Pool
@@ -78,8 +78,10 @@ def test_a_call_can_be_forced(client: openai.OpenAI, named: bool, several: bool)
     choice = answer.choices[0]
     assert choice.finish_reason == "tool_calls"
     assert choice.message.content is None
-    (call,) = choice.message.tool_calls or ()
-    assert call.type == "function"
+    calls = choice.message.tool_calls or []
+    assert len(calls) == 1
+    call = calls[0]
+    assert isinstance(call, ChatCompletionMessageFunctionToolCall)
     assert call.id.startswith("call_")
     assert call.function.name == "weather"
     assert list(json.loads(call.function.arguments)) == ["city"]

@@ -1,0 +1,74 @@
+"""Lost workers and a gateway that ends, seen through the real openai client: never a half answer that looks whole."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+import redis
+
+from tests.helpers.pool import Pool
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import ADMIN_KEY, Gateway
+from tests.helpers.variants import publish_sample_variant
+
+pytestmark = pytest.mark.connected
+TEXT = " ".join(f"part-{number}" for number in range(30))
+
+
+@pytest.fixture
+def pool(session_redis: RedisServer, tmp_path: Path) -> Iterator[Pool]:
+    with redis.Redis.from_url(session_redis.url) as client:
+        client.flushall()
+    pool = Pool(tmp_path, session_redis.url)
+    publish_sample_variant(pool.store_path, session_redis.url, model="recites", replay_text=TEXT, tokens_per_second=40)
+    try:
+        yield pool
+    finally:
+        pool.stop()
+
+
+def recite(gateway: Gateway, each: Callable[[str], None]) -> str:
+    """Return what was recited; ``each`` hears all of it so far after every chunk."""
+    text = ""
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=ADMIN_KEY, max_retries=0, timeout=40) as client:
+        for chunk in client.chat.completions.create(
+            model="recites", messages=[{"role": "user", "content": "Recite."}], stream=True
+        ):
+            text += chunk.choices[0].delta.content or ""
+            each(text)
+    return text
+
+
+def once(text: str, action: Callable[[], object]) -> Callable[[str], None]:
+    """Return what acts the first time that a text is heard."""
+    left = [action]
+
+    def heard(so_far: str) -> None:
+        if text in so_far and left:
+            left.pop()()
+
+    return heard
+
+
+def test_another_worker_goes_on_with_a_stream(pool: Pool) -> None:
+    """A killed worker must neither end the answer early nor repeat or lose a part of it."""
+    gateway = pool.gateway()
+    first = pool.worker()
+
+    def replace_worker() -> None:
+        first.kill()
+        pool.worker()
+
+    assert recite(gateway, once("part-3", replace_worker)) == TEXT
+
+
+def test_a_gateway_that_ends_breaks_its_streams_off(pool: Pool) -> None:
+    """An answer that a stopping gateway cannot finish in its grace must raise, not end."""
+    gateway = pool.gateway({"OVCHAT_SHUTDOWN_GRACE_SECONDS": "1"})
+    pool.worker()
+    ending = once("part-1", lambda: gateway.signal(signal.SIGTERM))
+    with pytest.raises(openai.APIError) as broken:
+        recite(gateway, ending)
+    assert broken.value.code == "draining"
