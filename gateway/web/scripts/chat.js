@@ -14,6 +14,7 @@ const LONGEST_SPOKEN = 4000;
 export class Chat {
   #views = new Map();
   #answer = null; // the message that the running generation writes
+  #round = 0; // counts openings, so that a slow one does not come over a later one
   #place = ""; // in the queue, in words
   #loading = ""; // what the model's loading has come to, in words
   #follows = true; // whether the reader is at the end of the chat, and wants to stay there
@@ -40,9 +41,11 @@ export class Chat {
 
   // Empties the page for a new chat; the settings stay where they are told to.
   start({ keepSettings = false } = {}) {
+    this.#round += 1;
+    this.settings.flush();
     this.socket?.forget();
     this.conversation = new Conversation();
-    this.#answer = null;
+    this.#answer = this.#restored = null;
     this.#views.clear();
     if (!keepSettings) this.settings.set({});
     this.on.show("");
@@ -51,7 +54,9 @@ export class Chat {
 
   // Opens a stored chat; an answer that still runs goes on streaming.
   async open(chatId) {
+    const round = ++this.#round;
     const chat = await get(`/api/v1/chats/${encodeURIComponent(chatId)}`);
+    if (round !== this.#round) return; // another one was opened meanwhile
     this.start();
     this.conversation = new Conversation(chat);
     this.settings.set(chat);
@@ -261,6 +266,7 @@ export class Chat {
     if (running === null || this.socket === null) return;
     running.content = "";
     this.#answer = running;
+    this.#restored = null;
     this.#place = this.#loading = "";
     this.on.show("Waiting for the answer …");
     this.socket.follow(running.message_id);

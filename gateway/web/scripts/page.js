@@ -15,6 +15,7 @@ import { installTheme } from "./theme.js";
 
 const REASON_NAME = "ovchat.reason"; // why the last session ended, told after the page has begun anew
 const MODELS_PAUSE_MS = 5000;
+const CLEAR_PAUSE_MS = 4000;
 const question = element("question"), statusLine = element("status");
 
 const picker = new ModelPicker(element("model"), element("variant"), () => setControls());
@@ -52,6 +53,7 @@ const side = installDrawer(element("side"), element("open-side"), element("close
 const panel = installDrawer(element("settings"), element("open-settings"), element("close-settings"));
 let lost = false;
 let modelsTimer = 0;
+let clearTimer = 0;
 
 function show(text, wrong = false) {
   if (statusLine.textContent !== text) statusLine.textContent = text;
@@ -146,8 +148,20 @@ function startChat(options) {
   question.focus();
 }
 
-// Clearing forgets the chat's messages and begins anew with the same model and settings.
+// Clearing deletes the chat and begins anew with the same model and settings; a second press within a moment does it.
 async function clearChat() {
+  const button = element("clear");
+  if (!button.classList.toggle("danger")) {
+    clearTimeout(clearTimer);
+    button.textContent = "Clear";
+  } else {
+    button.textContent = "Really clear?";
+    clearTimer = setTimeout(() => {
+      button.classList.remove("danger");
+      button.textContent = "Clear";
+    }, CLEAR_PAUSE_MS);
+    return;
+  }
   if (chat.conversation.chatId !== null) {
     if (chat.busy) chat.stop();
     try {

@@ -33,12 +33,13 @@ export class Settings {
   #fields = new Map();
   #timer = 0;
 
-  // onChange(settings): called a moment after the last change by hand.
+  // onChange(): called a moment after the last change by hand.
   constructor(onChange) {
     this.system = element("system");
+    this.onChange = onChange;
     const changed = () => {
       clearTimeout(this.#timer);
-      this.#timer = setTimeout(onChange, PAUSE_MS);
+      this.#timer = setTimeout(() => this.flush(), PAUSE_MS);
     };
     this.system.addEventListener("input", changed);
     for (const slider of SLIDERS) {
@@ -69,9 +70,16 @@ export class Settings {
     return { ...this.others, ...params, top_p: Math.max(params.top_p, LEAST_TOP_P) };
   }
 
+  // Tells a change that was not told yet, such as before another chat's settings are shown.
+  flush() {
+    if (!this.#timer) return;
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    this.onChange();
+  }
+
   // Shows a chat's own settings, or the defaults.
   set({ system, params }) {
-    clearTimeout(this.#timer);
     this.system.value = system ?? "";
     this.#fill(params ?? null);
   }

@@ -125,10 +125,12 @@ export class ChatSocket {
     }
     if (frame.generation_id !== this.#generationId) return;
     if (frame.type === "generation.delta") {
-      if (frame.seq <= this.#lastSeq) return;
+      // One that is ahead was on its way when the generation was asked for anew: its turn comes with the others.
+      if (frame.seq !== this.#lastSeq + 1) return;
       this.#lastSeq = frame.seq;
     }
-    if (frame.type === "generation.finished" || frame.type === "generation.failed") this.#end(frame);
+    if (frame.type === "generation.finished" && frame.seq !== this.#lastSeq) this.#resume();
+    else if (frame.type === "generation.finished" || frame.type === "generation.failed") this.#end(frame);
     else this.on.event(frame);
   }
 

@@ -180,6 +180,8 @@ def test_clearing_begins_anew_with_the_same_settings(page: Page, browser: Browse
     page.choose("qwen2-0.5b-instruct")
     page.ask_and_wait("To be cleared")
     browser.click("#clear")
+    assert browser.text("#clear") == "Really clear?"
+    browser.click("#clear")
     browser.until(lambda: not browser.all("#turns .turn"), what="the page empty")
     browser.until(lambda: "To be cleared" not in page.chat_titles, what="the chat gone")
     assert browser.one("#param-top_k").get_attribute("value") == "3"
@@ -205,6 +207,20 @@ def test_a_gateway_restart_in_the_middle_of_an_answer_loses_nothing(page: Page, 
     pool.gateways[0].start_ready()
     page.wait_for_end()
     assert page.status == ""
+    assert_nothing_lost(page)
+
+
+def test_an_answer_goes_on_while_another_chat_is_open(page: Page, browser: Browser) -> None:
+    page.choose("slow", "int4")
+    page.ask("Go on without me")
+    browser.until(lambda: len(page.answer) > 20, what="first words")
+    browser.click("#new-chat")
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("Meanwhile")
+    assert browser.texts("#turns .asked .body") == ["Meanwhile"]
+    page.chat_item("Go on without me").find_element("css selector", ".chat-name").click()
+    browser.until(lambda: browser.texts("#turns .asked .body") == ["Go on without me"], what="the first chat")
+    page.wait_for_end()
     assert_nothing_lost(page)
 
 
