@@ -83,6 +83,9 @@ class GatewaySettings(CommonSettings):
     journal_ttl_seconds: int = Field(
         900, ge=1, description="How long a finished generation can be replayed from its journal."
     )
+    stream_keep_alive_seconds: float = Field(
+        15.0, gt=0, description="Silence after which a stream of the OpenAI API sends a comment."
+    )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="How long a stopping gateway waits for open requests."
     )

@@ -20,8 +20,6 @@ from shared.schemas.generation import GenerationFailed, GenerationFinished
 
 _log = get_logger(__name__)
 
-#: Seconds of silence after which a stream sends a comment, and after which it begins at the latest.
-KEEP_ALIVE_SECONDS = 15.0
 #: Comments only, never an ``id:`` line beside them: openai-python would read an empty event.
 _KEEP_ALIVE = b": keep-alive\n\n"
 _DONE = b"data: [DONE]\n\n"
@@ -32,15 +30,24 @@ class AnswerResponse(Response):
     """The HTTP answer of generations that were admitted.
 
     A failure before the first byte is an HTTP error. A stream begins when the first generation has started, or after
-    ``KEEP_ALIVE_SECONDS``; a failure after that is an error object, followed by ``[DONE]`` as every stream's end.
+    ``keep_alive_seconds``; a failure after that is an error object, followed by ``[DONE]`` as every stream's end.
     """
 
-    def __init__(self, running: RunningGenerations, shape: AnswerShape, *, stream: bool, with_usage: bool) -> None:
+    def __init__(
+        self,
+        running: RunningGenerations,
+        shape: AnswerShape,
+        *,
+        stream: bool,
+        with_usage: bool,
+        keep_alive_seconds: float,
+    ) -> None:
         super().__init__()
         self._generations = running
         self._shape = shape
         self._stream = stream
         self._with_usage = with_usage
+        self._keep_alive_seconds = keep_alive_seconds
         self._ends: dict[int, GenerationFinished] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +70,7 @@ class AnswerResponse(Response):
             await self._generations.follow()
             opening = self._shape.opening()
             if self._stream:
-                begun = opening + self._read(await self._generations.next_frame(KEEP_ALIVE_SECONDS))
+                begun = opening + self._read(await self._generations.next_frame(self._keep_alive_seconds))
             else:
                 async for _ in self._chunks():
                     pass
@@ -105,7 +112,7 @@ class AnswerResponse(Response):
             PlatformError: a generation failed or was cancelled from elsewhere.
         """
         while self._generations.any_open:
-            arrived = await self._generations.next_frame(KEEP_ALIVE_SECONDS)
+            arrived = await self._generations.next_frame(self._keep_alive_seconds)
             if arrived is None:
                 await self._generations.check()
                 yield []

@@ -97,4 +97,10 @@ async def _answer(
         user=generations[0].user,
         end_user=fields.user,
     )
-    return AnswerResponse(running, shape, stream=bool(fields.stream), with_usage=fields.wants_usage_chunk)
+    return AnswerResponse(
+        running,
+        shape,
+        stream=bool(fields.stream),
+        with_usage=fields.wants_usage_chunk,
+        keep_alive_seconds=state.settings.stream_keep_alive_seconds,
+    )

@@ -29,12 +29,12 @@ def pool(session_redis: RedisServer, tmp_path: Path) -> Iterator[Pool]:
         pool.stop()
 
 
-def recite(gateway: Gateway, each: Callable[[str], None]) -> str:
+def recite(gateway: Gateway, each: Callable[[str], None], *, model: str = "recites") -> str:
     """Return what was recited; ``each`` hears all of it so far after every chunk."""
     text = ""
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=ADMIN_KEY, max_retries=0, timeout=40) as client:
         for chunk in client.chat.completions.create(
-            model="recites", messages=[{"role": "user", "content": "Recite."}], stream=True
+            model=model, messages=[{"role": "user", "content": "Recite."}], stream=True
         ):
             text += chunk.choices[0].delta.content or ""
             each(text)
@@ -72,3 +72,22 @@ def test_a_gateway_that_ends_breaks_its_streams_off(pool: Pool) -> None:
     with pytest.raises(openai.APIError) as broken:
         recite(gateway, ending)
     assert broken.value.code == "draining"
+
+
+def test_a_stream_that_waits_is_kept_alive_by_comments(pool: Pool) -> None:
+    """A proxy closes what is silent; and the client must not take a comment for an event."""
+    publish_sample_variant(
+        pool.store_path, pool.redis_url, model="lazy", replay_text=TEXT, start_seconds=1.5, tokens_per_second=1000
+    )
+    gateway = pool.gateway({"OVCHAT_STREAM_KEEP_ALIVE_SECONDS": "0.2"})
+    pool.worker()
+    body = {"model": "lazy", "messages": [{"role": "user", "content": "Recite."}], "stream": True}
+    with gateway.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = list(response.iter_lines())
+    assert lines.count(": keep-alive") >= 2
+    assert not [line for line in lines if line.startswith("id:")]
+    assert lines[-2:] == ["data: [DONE]", ""]
+    publish_sample_variant(
+        pool.store_path, pool.redis_url, model="recites", variant="int8", replay_text=TEXT, start_seconds=1.5
+    )
+    assert recite(gateway, lambda _: None, model="recites:int8") == TEXT
