@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Callable
 
 import redis.exceptions
@@ -46,7 +45,7 @@ def presented_credential(headers: Headers) -> Credential | None:
             encoded = name.removeprefix(KEY_SUBPROTOCOL_PREFIX)
             try:
                 return Credential("key", base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:
                 return None
     cookie = cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE)
     return Credential("session", cookie) if cookie else None

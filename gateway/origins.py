@@ -14,7 +14,8 @@ def comes_from_elsewhere(headers: Headers) -> bool:
     if origin is None:
         return False
     # The scheme is not compared: behind a proxy that speaks TLS this side is plain.
-    return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    _, _, place = origin.partition("://")
+    return place.lower() != headers.get("host", "").lower()
 
 
 def is_loopback(host: str) -> bool:
@@ -29,4 +30,7 @@ def is_loopback(host: str) -> bool:
 
 def names_loopback(headers: Headers) -> bool:
     """Whether a request was sent to this machine by a name of it, and not by one that another site made for it."""
-    return is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
+    try:
+        return is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
+    except ValueError:
+        return False

@@ -74,7 +74,7 @@ async def list_audit(
     state: StateDep,
     _: AdminDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,20}-\d{1,20}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[1-9][0-9]{0,14}-[0-9]{1,15}$")] = None,
 ) -> AuditList:
     """List what admins did, newest first; about ten thousand actions are kept."""
     page = await state.audit.page(limit, cursor)

@@ -76,6 +76,38 @@ def test_another_site_cannot_sign_a_browser_in(gateway: Gateway) -> None:
         assert "set-cookie" not in response.headers
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://["},
+        {"Origin": "\xff"},
+        {"Authorization": "Bearer \xff"},
+        {"Authorization": "Bearer"},
+        {"Cookie": "ovchat_session=\xff; ="},
+        {"Sec-WebSocket-Protocol": "bearer.\xff"},
+        {"Sec-WebSocket-Protocol": "bearer.A"},
+        {"Sec-WebSocket-Protocol": "bearer.____"},
+    ],
+)
+def test_headers_of_no_sense_are_refused(gateway: Gateway, headers: dict[str, str]) -> None:
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    for method, path in (("GET", "/api/v1/session"), ("POST", "/api/v1/session"), ("DELETE", "/api/v1/session")):
+        response = httpx.request(method, gateway.url + path, headers=encoded, json=None if method == "GET" else {})
+        assert response.status_code in (400, 401, 403), response.text
+
+
+def test_a_text_that_is_none_is_refused(gateway: Gateway) -> None:
+    body = b'{"key": "\\ud800", "user": "\\ud800"}'
+    with gateway.client() as client:
+        for path in ("/api/v1/session", "/api/v1/keys"):
+            response = client.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert response.status_code == 400, response.text
+        assert client.post("/api/v1/session", json={"key": "schlüssel"}).status_code == 401
+        for cursor in ("0-0", "99999999999999999999-0", "x"):
+            assert client.get("/api/v1/audit", params={"cursor": cursor}).status_code == 400
+        assert client.get("/api/v1/audit", params={"cursor": "1-0"}).json() == {"data": [], "next_cursor": None}
+
+
 @pytest.mark.parametrize("origin", [None, "http://evil.example", "null"])
 async def test_a_socket_by_cookie_comes_from_the_page_only(gateway: Gateway, origin: str | None) -> None:
     """The accident: another site opens the socket with the visitor's cookie and reads along."""
