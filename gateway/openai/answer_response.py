@@ -12,11 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.exception_handlers import error_response, redis_error
 from gateway.openai.answer_shape import AnswerShape, Json
-from gateway.openai.frames import Frame, ToldDelta
 from gateway.openai.running_generations import RunningGenerations
 from shared.errors import Cancelled, InternalError, PlatformError, error_from_body
 from shared.log import get_logger
-from shared.schemas.generation import GenerationFailed, GenerationFinished
+from shared.schemas.generation import GenerationDelta, GenerationFailed, GenerationFinished, JournalFrame
 
 _log = get_logger(__name__)
 
@@ -119,9 +118,9 @@ class AnswerResponse(Response):
             elif chunks := self._read(arrived):
                 yield chunks
 
-    def _read(self, arrived: tuple[int, Frame] | None) -> list[Json]:
+    def _read(self, arrived: tuple[int, JournalFrame] | None) -> list[Json]:
         match arrived:
-            case (index, ToldDelta() as delta):
+            case (index, GenerationDelta() as delta):
                 return self._shape.delta(index, delta)
             case (_, GenerationFinished(finish_reason="cancelled")):
                 raise Cancelled("The generation was cancelled.")

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from gateway.openai.frames import ToldDelta
-from shared.schemas.generation import GenerationFinished
+from shared.schemas.generation import GenerationDelta, GenerationFinished
 from shared.schemas.models import VariantRecord
 
 Json = dict[str, JsonValue]
@@ -34,7 +33,7 @@ class AnswerShape(ABC):
         """Return the chunks that a stream begins with."""
 
     @abstractmethod
-    def delta(self, index: int, delta: ToldDelta) -> list[Json]:
+    def delta(self, index: int, delta: GenerationDelta) -> list[Json]:
         """Return the chunks of a delta of one choice."""
 
     @abstractmethod

@@ -10,9 +10,8 @@ from pydantic import JsonValue
 from gateway.openai.answer_format import AnswerFormat
 from gateway.openai.answer_shape import AnswerHead, AnswerShape, Json, count_usage
 from gateway.openai.choice_deltas import CallDelta, ChoiceDelta, ChoiceDeltas, choice_deltas
-from gateway.openai.frames import TokenLogprob, ToldDelta
 from gateway.openai.logprobs import chat_logprobs
-from shared.schemas.generation import GenerationFinished
+from shared.schemas.generation import GenerationDelta, GenerationFinished, TokenScore
 
 
 @dataclass(slots=True)
@@ -21,7 +20,7 @@ class _Choice:
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     calls: dict[int, list[CallDelta]] = field(default_factory=dict)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
+    logprobs: list[TokenScore] = field(default_factory=list)
     finish_reason: str | None = None
 
 
@@ -39,15 +38,16 @@ class ChatShape(AnswerShape):
     def opening(self) -> list[Json]:
         return [self._chunk(index, {"role": "assistant", "content": ""}) for index in range(len(self._choices))]
 
-    def delta(self, index: int, delta: ToldDelta) -> list[Json]:
+    def delta(self, index: int, delta: GenerationDelta) -> list[Json]:
         choice = self._choices[index]
         deltas = choice.deltas.read(delta)
         for one in deltas:
             _add(choice, one)
+        told = delta.logprobs or ()
         logprobs = None
         if self._with_logprobs and delta.channel == "answer":
-            choice.logprobs.extend(delta.logprobs)
-            logprobs = chat_logprobs(delta.logprobs)
+            choice.logprobs.extend(told)
+            logprobs = chat_logprobs(told)
         return [self._chunk(index, one.json(), logprobs=logprobs) for one in deltas]
 
     def end(self, index: int, end: GenerationFinished) -> list[Json]:

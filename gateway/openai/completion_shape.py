@@ -9,15 +9,14 @@ from pydantic import JsonValue
 
 from gateway.openai.answer_shape import AnswerHead, AnswerShape, Json, count_usage
 from gateway.openai.completion_fields import CompletionFields
-from gateway.openai.frames import TokenLogprob, ToldDelta
 from gateway.openai.logprobs import completion_logprobs
-from shared.schemas.generation import GenerationFinished
+from shared.schemas.generation import GenerationDelta, GenerationFinished, TokenScore
 
 
 @dataclass(slots=True)
 class _Choice:
     text: list[str] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
+    logprobs: list[TokenScore] = field(default_factory=list)
     offset: int = 0
     finish_reason: str | None = None
 
@@ -42,14 +41,15 @@ class CompletionShape(AnswerShape):
             chunks.append(self._chunk(index, prompt))
         return chunks
 
-    def delta(self, index: int, delta: ToldDelta) -> list[Json]:
+    def delta(self, index: int, delta: GenerationDelta) -> list[Json]:
         choice = self._choices[index]
         choice.text.append(delta.text)
+        told = delta.logprobs or ()
         logprobs = None
         if self._with_logprobs:
-            choice.logprobs.extend(delta.logprobs)
-            logprobs = completion_logprobs(delta.logprobs, choice.offset)
-            choice.offset += sum(len(token.token) for token in delta.logprobs)
+            choice.logprobs.extend(told)
+            logprobs = completion_logprobs(told, choice.offset)
+            choice.offset += sum(len(token.token) for token in told)
         return [self._chunk(index, delta.text, logprobs=logprobs)]
 
     def end(self, index: int, end: GenerationFinished) -> list[Json]:

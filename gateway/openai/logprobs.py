@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from gateway.openai.frames import TokenLogprob, TopLogprob
+from shared.schemas.generation import AlternativeToken, TokenScore
 
 Json = dict[str, JsonValue]
 
 
-def chat_logprobs(tokens: Sequence[TokenLogprob]) -> Json:
+def chat_logprobs(tokens: Sequence[TokenScore]) -> Json:
     """Return the form of chat completions."""
     content: list[JsonValue] = [
         {**_entry(token), "top_logprobs": [_entry(other) for other in token.top]} for token in tokens
@@ -19,7 +19,7 @@ def chat_logprobs(tokens: Sequence[TokenLogprob]) -> Json:
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> Json:
+def completion_logprobs(tokens: Sequence[TokenScore], offset: int) -> Json:
     """Return the form of completions; ``offset`` is the number of characters before the first token."""
     offsets: list[JsonValue] = []
     for token in tokens:
@@ -34,7 +34,7 @@ def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> Json:
     }
 
 
-def _entry(token: TokenLogprob | TopLogprob) -> Json:
+def _entry(token: AlternativeToken) -> Json:
     # A token that is a part of a character has no text of its own.
     partial = "\ufffd" in token.token
     return {

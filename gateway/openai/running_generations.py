@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from pydantic import TypeAdapter
+
 from gateway.generations.relay import Subscription
-from gateway.openai.frames import FRAME, Frame
 from gateway.principal import Principal
 from gateway.state import GatewayState
 from shared.errors import Draining, PlatformError, WorkerLost
-from shared.schemas.generation import GenerationFailed, GenerationFinished, GenerationRequest
+from shared.schemas.generation import GenerationFailed, GenerationFinished, GenerationRequest, JournalFrame
 
+_FRAME: TypeAdapter[JournalFrame] = TypeAdapter(JournalFrame)
 #: Seconds before the end of a stopping gateway's grace at which open answers are given up.
 _LAST_WORDS_SECONDS = 1.0
 
@@ -30,7 +32,7 @@ class RunningGenerations:
         self._open: dict[int, GenerationRequest] = {}
         self._running: dict[int, GenerationRequest] = {}
         self._subscriptions: list[Subscription] = []
-        self._frames: asyncio.Queue[tuple[int, Frame]] = asyncio.Queue()
+        self._frames: asyncio.Queue[tuple[int, JournalFrame]] = asyncio.Queue()
         self._drain: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -79,7 +81,7 @@ class RunningGenerations:
         """Whether frames are still to come."""
         return bool(self._open)
 
-    async def next_frame(self, timeout_seconds: float | None) -> tuple[int, Frame] | None:
+    async def next_frame(self, timeout_seconds: float | None) -> tuple[int, JournalFrame] | None:
         """Return the next frame with its choice's index; None where none came in time."""
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -101,7 +103,7 @@ class RunningGenerations:
                 raise WorkerLost("The generation was lost. Ask again.")
 
     def _put(self, index: int, frame: bytes) -> None:
-        parsed = FRAME.validate_json(frame)
+        parsed = _FRAME.validate_json(frame)
         if isinstance(parsed, GenerationFinished | GenerationFailed):
             self._running.pop(index, None)
         self._frames.put_nowait((index, parsed))
