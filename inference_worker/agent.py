@@ -38,6 +38,7 @@ from shared.schemas.workers import (
     WorkerInfo,
 )
 from shared.settings import InferenceSettings
+from shared.tasks import end_tasks
 from shared.waiting_queue import WaitingQueue
 
 _log = get_logger(__name__)
@@ -119,9 +120,7 @@ class Agent(PoolListener):
         try:
             yield
         finally:
-            for task in self._loops:
-                task.cancel()
-            await asyncio.gather(*self._loops, return_exceptions=True)
+            await end_tasks(self._loops)
         if self._broken:
             raise self._broken[0]
 

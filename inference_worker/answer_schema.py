@@ -31,6 +31,8 @@ _CHOICES = frozenset({"anyOf", "oneOf", "allOf"})
 _ALONE = _CHOICES | {"$ref"}
 _HIGHEST_COUNT = 1000
 _HIGHEST_NUMBER = 1 << 53
+#: The compiler does not escape these in the names of properties, and fails.
+_UNFIT_NAME = re.compile(r'["\\\x00-\x1f\x7f]')
 #: The compiler takes no regular expression but the simplest, and puts what it matches between quotes as it stands: a
 #: dot or a class that excludes may match a quote and so break the JSON.
 _CLASS = r"\[(?:[A-Za-z]-[A-Za-z]|[0-9]-[0-9]|[A-Za-z0-9 _.@:/,#+%=]|\\[dw.-])+-?\]"
@@ -116,6 +118,8 @@ class _Check:
         if keyword in ("$defs", "definitions", "properties"):
             if not isinstance(value, dict):
                 raise _unfit(f"has {keyword} that is no object")
+            if keyword == "properties" and any(_UNFIT_NAME.search(name) for name in value):
+                raise _unfit("has a property name with a quote, a backslash or a control character")
             for part in value.values():
                 self.schema(part, depth)
         elif keyword in ("items", "additionalProperties"):
@@ -155,6 +159,11 @@ def _check_bounds(schema: dict[str, Any]) -> None:
             raise _unfit(f"has {keyword} that is no whole number from {least} to {most}")
     if _NUMBERS & schema.keys() and schema.get("type") != "integer":
         raise _unfit("has bounds of a number that is no integer, which would not be followed")
+    types = schema.get("type")
+    types = types if isinstance(types, list) else [types]
+    for keywords, name in (({"minLength", "maxLength", "pattern"}, "string"), ({"minItems", "maxItems"}, "array")):
+        if keywords & schema.keys() and name not in types:
+            raise _unfit(f"bounds a {name} without saying that it is one")
     if "pattern" in schema and {"minLength", "maxLength"} & schema.keys():
         raise _unfit("has a pattern beside a length, which would not be followed")
     if "prefixItems" in schema and {"minItems", "maxItems"} & schema.keys():

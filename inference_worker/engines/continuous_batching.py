@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from inference_worker.engine import (
     TokenEvent,
     TokenLogprob,
 )
+from inference_worker.engines.json_grammar import compact_grammar
 from inference_worker.engines.step_sizing import PROBE_TOKENS, measure_step_cost, tokens_per_step
 from inference_worker.variant_files import ModelLimits, read_model_limits
 
@@ -211,6 +213,11 @@ def _generation_config(params: SamplingParams, eos_token_ids: Sequence[int], roo
             config.top_k = params.top_k
         config.rng_seed = params.seed if params.seed is not None else random.getrandbits(31)
     if params.json_schema is not None:
-        config.structured_output_config = openvino_genai.StructuredOutputConfig(json_schema=params.json_schema)
+        grammar = compact_grammar(json.loads(params.json_schema))
+        config.structured_output_config = (
+            openvino_genai.StructuredOutputConfig(json_schema=params.json_schema)
+            if grammar is None
+            else openvino_genai.StructuredOutputConfig(grammar=grammar)
+        )
     config.validate()
     return config

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from inference_worker.answer_schema import check_schema
 from inference_worker.engine import Engine, EngineSpec, Finish, SamplingParams
 from inference_worker.engines.factory import create_engine
 from inference_worker.text.tokenizer import Tokenizer
@@ -50,13 +51,56 @@ class TestContinuousBatchingEngine(EngineSuite):
             "additionalProperties": False,
         }
         tokenizer = Tokenizer.from_folder(demo_ir)
-        prompt = tokenizer.encode("<|im_start|>user\nGive me a person as JSON.<|im_end|>\n<|im_start|>assistant\n")
+        prompt = tokenizer.encode("<|im_start|>user\nDescribe a person.<|im_end|>\n<|im_start|>assistant\n")
         text = json.dumps(schema)
         heard = started.answer(prompt, SamplingParams(100, json_schema=text, top_logprobs=0))
         assert heard.finish is Finish.STOP
         jsonschema.validate(json.loads(tokenizer.decode(heard.token_ids)), schema)
         assert len(heard.logprobs) == len(heard.token_ids)
         assert all(item.logprob <= 0 and item.top == () for item in heard.logprobs)
+
+    @pytest.mark.parametrize(
+        "schema",
+        [
+            {
+                "type": "array",
+                "items": {"enum": ["a", 'quo"te \\ é', None, {"b": [1.5]}]},
+                "minItems": 2,
+                "maxItems": 3,
+            },
+            {
+                "type": "object",
+                "$defs": {"city": {"type": "string", "minLength": 2, "maxLength": 9}},
+                "properties": {
+                    "weird é": {"$ref": "#/$defs/city"},
+                    "maybe": {"type": "integer"},
+                    "ok": {"type": ["boolean", "null"]},
+                },
+                "required": ["weird é", "ok"],
+            },
+            {"type": "object", "properties": {"a": {"anyOf": [{"const": 1}, {"type": "null"}]}}, "required": ["a"]},
+        ],
+    )
+    def test_schemas_of_all_kinds_are_followed(
+        self, started: Started, demo_ir: Path, schema: dict[str, object]
+    ) -> None:
+        tokenizer = Tokenizer.from_folder(demo_ir)
+        prompt = tokenizer.encode("<|im_start|>user\nGo.<|im_end|>\n<|im_start|>assistant\n")
+        text = json.dumps(schema)
+        check_schema(text)
+        heard = started.answer(prompt, SamplingParams(120, json_schema=text))
+        assert heard.finish is Finish.STOP
+        jsonschema.validate(json.loads(tokenizer.decode(heard.token_ids)), schema)
+
+    def test_what_the_own_grammar_lacks_the_runtimes_takes(self, started: Started, prompt: list[int]) -> None:
+        """Accident: a keyword that only the runtime's compiler sees makes it fail, and the engine with it."""
+        properties = {
+            "é": {"type": "integer", "minimum": 3, "maximum": 5},
+            "b": {"type": "string", "pattern": "^[a-z]{2}-(b|c)\\.$"},
+        }
+        text = json.dumps({"type": "object", "properties": properties, "required": ["b"]})
+        check_schema(text)
+        assert started.answer(prompt, SamplingParams(8, json_schema=text)).finish is not None
 
     def test_penalties_count_no_prompt_but_repetition_does(self, started: Started) -> None:
         """What a failover relies on: emitted tokens stand in the prompt of the attempt that goes on."""
