@@ -39,6 +39,7 @@ from shared.journal import Journal
 from shared.redis_client import AsyncRedis, create_redis
 from shared.registry import Registry
 from shared.settings import GatewaySettings
+from shared.tasks import end_tasks
 from shared.waiting_queue import WaitingQueue
 
 
@@ -142,7 +143,7 @@ async def open_state(
                 ("credential_watch", watch.step, WATCH_SECONDS),
             )
         ]
-        stack.push_async_callback(_end, loops)
+        stack.push_async_callback(end_tasks, loops)
         yield GatewayState(
             settings=settings,
             gateway_id=gateway_id,
@@ -178,9 +179,3 @@ async def open_state(
 CLAIM_SECONDS = 5.0
 #: Seconds between updates of those who wait.
 WAITING_ROOM_SECONDS = 0.5
-
-
-async def _end(loops: list[asyncio.Task[None]]) -> None:
-    for loop in loops:
-        loop.cancel()
-    await asyncio.gather(*loops, return_exceptions=True)
