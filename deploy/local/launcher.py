@@ -22,6 +22,7 @@ from deploy.local.supervision import Supervisor
 from deploy.local.terminal import Step, say, warn
 from gateway.client.address import GatewayAddress, address_of, key_of
 from gateway.client.http_client import HttpClient
+from gateway.client.invocation import ovchat
 from shared.catalog import DEMO_MODEL
 from shared.errors import InvalidRequest, RedisUnavailable
 from shared.settings import (
@@ -204,9 +205,9 @@ def _welcome(plan: Plan, address: GatewayAddress, settings: ClientSettings, mode
     model = DEMO_MODEL if DEMO_MODEL in models or not models else models[0]
     say("\nin another terminal, with the same OVCHAT_ settings:")
     if models:
-        say(f'  ovchat chat {model} --message "What is the capital of France?"')
+        say(f'  {ovchat("chat")} {model} --message "What is the capital of France?"')
     else:
         warn("no model is published yet")
-    say("  ovchat convert Qwen/Qwen2-0.5B-Instruct --variants int4,int8 --follow")
-    say("  ovchat models\n")
+    say(f"  {ovchat('convert')} Qwen/Qwen2-0.5B-Instruct --variants int4,int8 --follow")
+    say(f"  {ovchat('models')}\n")
     say("Ctrl-C stops everything")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
+from gateway.client.invocation import ovchat
 from shared.errors import Conflict, InvalidRequest, PermissionDenied
 
 
@@ -30,7 +31,7 @@ def require_free_port(host: str, port: int) -> None:
             if error.errno == errno.EADDRINUSE:
                 raise Conflict(
                     f"port {port} on {host} is in use; stop what listens there, or take another port: "
-                    f"OVCHAT_PORT={port + 1 if port < 65535 else 8001} ovchat up"
+                    f"OVCHAT_PORT={port + 1 if port < 65535 else 8001} {ovchat('up')}"
                 ) from error
             if error.errno == errno.EACCES:
                 raise PermissionDenied(f"port {port} needs privileges; set OVCHAT_PORT to one above 1023") from error

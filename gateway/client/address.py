@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gateway.client.invocation import ovchat
 from shared.errors import InvalidApiKey, InvalidRequest
 from shared.settings import ClientSettings
 
@@ -41,7 +42,7 @@ class GatewayAddress:
     @property
     def unreachable(self) -> str:
         """What to say when nobody answers."""
-        return f"no gateway at {self.url}; start one with `ovchat up`"
+        return f"no gateway at {self.url}; start one with `{ovchat('up')}`"
 
 
 def address_of(settings: ClientSettings) -> GatewayAddress:

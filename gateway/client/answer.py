@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from gateway.client.connection import Connection
 from gateway.client.generation import Generation
 from gateway.client.terminal import AnswerScreen
-from shared.errors import error_from_body
+from shared.errors import PlatformError, error_from_body
 from shared.schemas.generation import (
     FinishReason,
     GenerationDelta,
@@ -49,6 +50,10 @@ class ChatTurns:
         self._chat_id: str | None = None
         self._running: Generation | None = None
         self._cancelled = False
+        self._given_up = False
+        self._asking: asyncio.Task[object] | None = None
+        self._screen = AnswerScreen(silent=silent)
+        connection.on_lost = self._tell_loss
 
     async def ask(self, content: str) -> Answer:
         """Ask the next question and show its answer.
@@ -56,10 +61,13 @@ class ChatTurns:
         Raises:
             PlatformError: the question was refused, or its answer failed.
         """
-        self._cancelled = False
+        self._cancelled = self._given_up = False
         answer, screen = Answer(), AnswerScreen(silent=self._silent)
+        self._screen, self._asking = screen, asyncio.current_task()
         screen.status("sending")
         try:
+            if self._connection.is_lost:
+                self._tell_loss()
             self._running = generation = await self._connection.send(
                 self._model,
                 content,
@@ -73,16 +81,41 @@ class ChatTurns:
             self._chat_id = generation.chat_id
             answer.chat_id, answer.generation_id = generation.chat_id, generation.generation_id
             await self._show(generation, answer, screen)
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+            answer.finish_reason = "cancelled"
+            screen.end_line()
+            screen.notice("given up")
+        except PlatformError:
+            screen.end_line()
+            raise
         finally:
-            self._running = None
+            if self._running is not None:
+                # Where the gateway comes back to this client, an answer that nobody waits for is ended.
+                self._running.cancel_wanted = True
+            self._running = self._asking = None
             screen.clear_status()
         return answer
 
     async def cancel(self) -> None:
-        """Stop the running answer; its turn ends with what has come."""
+        """Stop the running answer; its turn ends with what has come.
+
+        The end is the gateway's to tell. It is not waited for where the connection is lost, and not a second time.
+        """
+        if self._asking is None:
+            return
+        if self._cancelled or self._connection.is_lost:
+            self._given_up = True
+            self._asking.cancel()
+            return
         self._cancelled = True
         if self._running is not None:
             await self._running.cancel()
+
+    def _tell_loss(self) -> None:
+        if self._asking is not None:
+            self._screen.notice("connection lost, reconnecting; Ctrl-C gives up")
 
     async def _show(self, generation: Generation, answer: Answer, screen: AnswerScreen) -> None:
         async for event in generation:
@@ -106,8 +139,6 @@ class ChatTurns:
                     answer.usage, answer.timings = event.usage, event.timings
                     screen.end(_note(answer))
                 case GenerationFailed():
-                    if answer.text:
-                        screen.end()
                     raise error_from_body(event.error)
 
 

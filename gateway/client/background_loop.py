@@ -26,6 +26,8 @@ class BackgroundLoop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Ctrl-C leaves what it interrupted behind, such as a connection that is being made.
+        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -37,3 +39,10 @@ class BackgroundLoop:
     def run(self, coroutine: Coroutine[object, object, Result]) -> Result:
         """Run a coroutine to its end."""
         return self.start(coroutine).result()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self
 
@@ -60,6 +60,10 @@ class Connection:
         key: the API key.
         reconnect_seconds: how long a lost gateway is looked for before open generations fail; 0 never looks.
 
+    Attributes:
+        is_lost: whether the socket is gone and not yet replaced.
+        on_lost: called in the connection's loop each time that the socket is lost.
+
     Raises:
         Unavailable: on entering, nobody answers at the address.
         InvalidApiKey: on entering, the gateway does not know the key.
@@ -67,6 +71,8 @@ class Connection:
 
     def __init__(self, url: str, key: str, *, reconnect_seconds: float = 60.0) -> None:
         self.user: str | None = None
+        self.is_lost = False
+        self.on_lost: Callable[[], None] | None = None
         self._address = GatewayAddress(url)
         self._key = key
         self._reconnect_seconds = reconnect_seconds
@@ -168,7 +174,7 @@ class Connection:
         """Look for the gateway once more where an idle connection had given up."""
         if isinstance(self._failure, Unavailable):
             self._socket, self.user = await open_socket(self._address, self._key)
-            self._failure = None
+            self._failure, self.is_lost = None, False
             self._reader = asyncio.create_task(self._read())
         if self._failure is not None:
             raise self._failure
@@ -207,6 +213,9 @@ class Connection:
                 code, reason = self._socket.close_code, self._socket.close_reason
                 if code in _REFUSED_CODES:
                     raise InvalidApiKey(reason or "the gateway refused the key")
+                self.is_lost = True
+                if self.on_lost is not None:
+                    self.on_lost()
                 await self._reconnect()
         except PlatformError as error:
             self._fail_all(error)
@@ -224,6 +233,7 @@ class Connection:
                     raise
             await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+        self.is_lost = False
         self._resuming.clear()
         for generation in list(self._open.values()):
             await self._resume(generation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 
@@ -21,6 +22,7 @@ class AnswerScreen:
         self._silent = silent
         self._interactive = sys.stderr.isatty()
         self._status = False
+        self._mid_line = False
 
     def status(self, text: str) -> None:
         """Show what is being waited for, in place of the last such line."""
@@ -40,8 +42,27 @@ class AnswerScreen:
         """Append a piece of the answer."""
         self.clear_status()
         if not self._silent:
-            sys.stdout.write(printable(text))
+            shown = printable(text)
+            sys.stdout.write(shown)
             sys.stdout.flush()
+            if shown:
+                self._mid_line = not shown.endswith("\n")
+
+    def notice(self, text: str) -> None:
+        """Say something on a line of its own on standard error, also in the middle of the answer."""
+        self.clear_status()
+        if self._mid_line and _is_one_place():
+            sys.stderr.write("\n")
+            self._mid_line = False
+        print(f"({printable(text)})", file=sys.stderr, flush=True)
+
+    def end_line(self) -> None:
+        """End a line that was begun, so that what is said next stands on one of its own."""
+        self.clear_status()
+        if self._mid_line:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._mid_line = False
 
     def end(self, note: str | None = None) -> None:
         """End the answer's line; a note says why it is not whole."""
@@ -51,3 +72,11 @@ class AnswerScreen:
             sys.stdout.flush()
         if note is not None:
             print(f"({note})", file=sys.stderr)
+
+
+def _is_one_place() -> bool:
+    """Whether both standard streams end in the same terminal, file or pipe."""
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False

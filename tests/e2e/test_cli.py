@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from gateway.client.invocation import ovchat as ovchat_as_called
 from gateway.client.terminal import printable
 from tests.helpers.pool import Pool
 from tests.helpers.redis_server import RedisServer, free_port
@@ -153,7 +154,7 @@ def test_no_gateway_and_a_wrong_key_say_what_to_do(environment: dict[str, str]) 
     for command in (("models",), ("chat", "sample", "-m", "hi")):
         outcome = ovchat({**environment, "OVCHAT_URL": url}, *command)
         assert outcome.returncode == 1
-        assert f"no gateway at {url}; start one with `ovchat up`" in outcome.stderr
+        assert f"no gateway at {url}; start one with `{ovchat_as_called('up')}`" in outcome.stderr
         outcome = ovchat({**environment, "OVCHAT_API_KEY": "wrong"}, *command)
         assert (outcome.returncode, "key" in outcome.stderr) == (1, True)
 
@@ -189,7 +190,7 @@ def test_ctrl_c_while_following_leaves_the_conversion_running(environment: dict[
     terminal = Terminal(environment, "convert", "smollm2-135m-instruct", "--variants", "int8,own=int4", "--follow")
     terminal.until("queued")
     terminal.type("\x03")
-    terminal.until("goes on; `ovchat conversions follow conv_")
+    terminal.until(r"goes on; `\S*ovchat conversions follow conv_")
     assert terminal.end() == 130
     (job,) = json.loads(ovchat(environment, "conversions", "--json").stdout)
     assert job["state"] == "queued"

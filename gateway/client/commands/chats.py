@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.client.exits import told_failures
+from gateway.client.invocation import ovchat
 
 app = typer.Typer(help="List your chats, show one, export one, delete one.", invoke_without_command=True)
 
@@ -90,7 +91,7 @@ async def _list(search: str, *, json_: bool) -> None:
         )
         for chat in found
     ]
-    print_table(("chat", "title", "model", "last turn"), rows, empty="no chats; `ovchat chat` begins one")
+    print_table(("chat", "title", "model", "last turn"), rows, empty=f"no chats; `{ovchat('chat MODEL')}` begins one")
 
 
 async def _show(chat_id: str, *, json_: bool) -> None:

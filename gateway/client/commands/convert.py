@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.client.exits import FAILURE, INTERRUPTED, USAGE, fail, told_failures
+from gateway.client.invocation import ovchat
 
 if TYPE_CHECKING:
     from shared.schemas.conversion import ConversionRequest
@@ -93,7 +94,7 @@ async def _convert(request: ConversionRequest, *, follow: bool, json_: bool) -> 
                 print(job.model_dump_json())
             else:
                 print(f"{'joined' if job.joined else 'accepted'}: conversion {conversion_id}")
-                print(f"watch it with `ovchat conversions follow {conversion_id}`")
+                print(f"watch it with `{ovchat(f'conversions follow {conversion_id}')}`")
             return 0
         return await follow_to_the_end(conversion_id, json_=json_)
 
@@ -113,8 +114,8 @@ async def follow_to_the_end(conversion_id: str, *, json_: bool) -> int:
             job = await client.conversion(conversion_id)
         except asyncio.CancelledError:
             print(
-                f"\nconversion {conversion_id} goes on; `ovchat conversions follow {conversion_id}` shows it, "
-                f"`ovchat conversions cancel {conversion_id}` ends it",
+                f"\nconversion {conversion_id} goes on; `{ovchat(f'conversions follow {conversion_id}')}` shows it, "
+                f"`{ovchat(f'conversions cancel {conversion_id}')}` ends it",
                 file=sys.stderr,
             )
             # Ctrl-C arrives as a cancellation, which the runner turns into KeyboardInterrupt unless it is handled here.

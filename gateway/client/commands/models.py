@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.client.exits import told_failures
+from gateway.client.invocation import ovchat
 
 
 def models(
@@ -42,7 +43,7 @@ async def _models(*, json_: bool) -> None:
         for variant in model.variants
     ]
     headings = ("model", "", "weights", "rate", "context", "source")
-    print_table(headings, rows, empty="no models yet; `ovchat convert MODEL --follow` makes one")
+    print_table(headings, rows, empty=f"no models yet; `{ovchat('convert MODEL --follow')}` makes one")
 
 
 async def _catalog(*, json_: bool) -> None:

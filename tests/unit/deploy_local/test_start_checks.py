@@ -34,7 +34,9 @@ def test_a_taken_port_names_the_port_and_the_remedy() -> None:
         owner.bind(("127.0.0.1", 0))
         owner.listen()
         port = owner.getsockname()[1]
-        with pytest.raises(Conflict, match=rf"port {port} on 127\.0\.0\.1 is in use.*OVCHAT_PORT={port + 1} ovchat up"):
+        with pytest.raises(
+            Conflict, match=rf"port {port} on 127\.0\.0\.1 is in use.*OVCHAT_PORT={port + 1} \S*ovchat up"
+        ):
             require_free_port("127.0.0.1", port)
     require_free_port("127.0.0.1", free_port())
 
