@@ -22,6 +22,7 @@ from gateway.markdown import endpoints as markdown
 from gateway.models import endpoints as models
 from gateway.openai import endpoints as openai
 from gateway.openai.request_id import RequestIds
+from gateway.openapi import install_openapi
 from gateway.page import install_page
 from gateway.realtime import endpoints as realtime
 from gateway.state import GatewayState, open_state
@@ -69,6 +70,7 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
         app.include_router(routes.router)
 
     install_page(app)
+    install_openapi(app)
 
     def state() -> GatewayState:
         return cast(GatewayState, app.state.gateway)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import redis.exceptions
 from fastapi import FastAPI, Request
@@ -111,6 +112,15 @@ _REASONS = {
 }
 
 
+def _allowed_methods(app: FastAPI, path: str) -> list[str]:
+    """Return the methods of every route at a path; the router itself names only those of the first that fits."""
+    allowed: set[str] = set()
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch("[^/]+".join(re.escape(part) for part in re.split(r"\{[^}]*\}", template)), path):
+            allowed.update(method.upper() for method in operations)
+    return sorted(allowed) or ["GET"]
+
+
 def install_exception_handlers(app: FastAPI) -> None:
     """Give every failure of the application the one error body."""
 
@@ -121,6 +131,11 @@ def install_exception_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def payload(_: Request, error: RequestValidationError) -> JSONResponse:
         return error_response(validation_error(error))
+
+    @app.exception_handler(405)
+    async def method(request: Request, _: Exception) -> JSONResponse:
+        body = {"message": _REASONS[405][1], "type": "invalid_request_error", "param": None, "code": _REASONS[405][0]}
+        return JSONResponse({"error": body}, 405, {"Allow": ", ".join(_allowed_methods(app, request.url.path))})
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:

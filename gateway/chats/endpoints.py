@@ -20,7 +20,7 @@ async def list_chats(
     state: StateDep,
     principal: PrincipalDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}[.][A-Za-z0-9_-]{1,128}$")] = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
 ) -> ChatList:
     """List your chats, the newest first; ``search`` is a piece of the title."""

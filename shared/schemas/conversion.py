@@ -25,7 +25,7 @@ class ConversionRequest(StrictMessage):
     name: Name | None = Field(None, description="Public name; the last part of the source in lower case by default.")
     variants: tuple[WeightFormat | VariantRequest, ...] = Field(min_length=1, max_length=16)
     revision: Annotated[str, Field(max_length=128)] | None = None
-    trust_remote_code: bool = False
+    trust_remote_code: bool = Field(False, strict=True)
 
     @field_validator("variants")
     @classmethod
@@ -51,7 +51,7 @@ class ConversionPlan(Message):
     model: str
     variants: tuple[VariantRequest, ...]
     revision: str | None = None
-    trust_remote_code: bool = False
+    trust_remote_code: bool = Field(False, strict=True)
 
 
 class VariantResult(Message):

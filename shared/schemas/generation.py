@@ -17,17 +17,17 @@ StopString = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class GenerationParams(StrictMessage):
-    """Sampling parameters of the socket and the page, with the chat defaults."""
+    """Sampling parameters of the socket and the page, with the chat defaults; ``true`` is no number here."""
 
-    temperature: float = Field(0.1, ge=0, le=2, description="0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(50, ge=0, le=100_000, description="0 is off.")
-    min_p: float = Field(0.0, ge=0, le=1)
-    repetition_penalty: float = Field(1.1, gt=0, le=2)
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
-    max_new_tokens: int = Field(256, ge=1, le=1_000_000)
-    seed: int | None = Field(None, ge=0, le=2**32 - 1)
+    temperature: float = Field(0.1, ge=0, le=2, description="0 is greedy.", strict=True)
+    top_p: float = Field(1.0, gt=0, le=1, strict=True)
+    top_k: int = Field(50, ge=0, le=100_000, description="0 is off.", strict=True)
+    min_p: float = Field(0.0, ge=0, le=1, strict=True)
+    repetition_penalty: float = Field(1.1, gt=0, le=2, strict=True)
+    presence_penalty: float = Field(0.0, ge=-2, le=2, strict=True)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, strict=True)
+    max_new_tokens: int = Field(256, ge=1, le=1_000_000, strict=True)
+    seed: int | None = Field(None, ge=0, le=2**32 - 1, strict=True)
     stop: tuple[StopString, ...] = Field((), max_length=16)
 
 

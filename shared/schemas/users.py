@@ -16,10 +16,10 @@ USER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
 class KeyLimits(StrictMessage):
     """What a key changes in its user's limits; a field that is not set leaves the default, 0 is unlimited."""
 
-    max_concurrent: int | None = Field(None, ge=0, le=1_000_000)
-    requests_per_minute: int | None = Field(None, ge=0, le=1_000_000)
-    tokens_per_day: int | None = Field(None, ge=0, le=10**12)
-    weight: float = Field(1.0, gt=0, le=1000)
+    max_concurrent: int | None = Field(None, ge=0, le=1_000_000, strict=True)
+    requests_per_minute: int | None = Field(None, ge=0, le=1_000_000, strict=True)
+    tokens_per_day: int | None = Field(None, ge=0, le=10**12, strict=True)
+    weight: float = Field(1.0, gt=0, le=1000, strict=True)
 
 
 class KeyRecord(Message):
