@@ -42,6 +42,7 @@ class Page:
         self.browser.click("#open")
 
     def choose(self, model: str, variant: str | None = None) -> None:
+        self.browser.until(lambda: model in self.browser.texts("#model option"), what=f"{model} offered")
         Select(self.browser.one("#model")).select_by_value(model)
         if variant is not None:
             Select(self.browser.one("#variant")).select_by_value(variant)

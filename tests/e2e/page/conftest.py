@@ -25,7 +25,7 @@ def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
     publish_reciters(pool)
     try:
         pool.gateway()
-        pool.worker({"OVCHAT_MAX_REPLICAS": "8"})
+        pool.worker({"OVCHAT_MAX_REPLICAS": "8", "OVCHAT_DRAIN_GRACE_SECONDS": "5"})
         yield pool
     finally:
         pool.stop()
