@@ -11,6 +11,7 @@ import redis.exceptions
 from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
+from pydantic import ValidationError
 
 from converter_worker.celery_app import make_celery
 from converter_worker.conversion import Conversions
@@ -26,7 +27,7 @@ from shared.log import configure_logging, get_logger
 from shared.model_store import ModelStore
 from shared.redis_client import create_sync_redis
 from shared.schemas.conversion import ENDED
-from shared.settings import ConverterSettings, refuse_unknown_names
+from shared.settings import ConverterSettings, invalid_setting, refuse_unknown_names
 
 log = get_logger(__name__)
 
@@ -137,6 +138,8 @@ def main() -> None:
     try:
         refuse_unknown_names()
         settings = ConverterSettings()
+    except ValidationError as error:
+        sys.exit(invalid_setting(error).message)
     except PlatformError as error:
         sys.exit(error.message)
     configure_logging("converter", settings)

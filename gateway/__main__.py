@@ -8,11 +8,10 @@ from pydantic import ValidationError
 
 from gateway.app import create_app
 from gateway.draining import DrainSignal
-from gateway.exception_handlers import validation_error
 from gateway.server import bind, create_server
 from shared.errors import PlatformError
 from shared.log import configure_logging, get_logger
-from shared.settings import GatewaySettings, refuse_unknown_names
+from shared.settings import GatewaySettings, invalid_setting, refuse_unknown_names
 
 
 def main() -> int:
@@ -25,7 +24,7 @@ def main() -> int:
         app = create_app(settings, draining)
         listener = bind(settings)
     except ValidationError as error:
-        sys.stderr.write(f"gateway: {validation_error(error).message}\n")
+        sys.stderr.write(f"gateway: {invalid_setting(error).message}\n")
         return 2
     except PlatformError as error:
         sys.stderr.write(f"gateway: {error.message}\n")

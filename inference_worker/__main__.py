@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from inference_worker.agent import create_agent
 from shared.errors import PlatformError
 from shared.log import configure_logging, get_logger
-from shared.settings import InferenceSettings, refuse_unknown_names
+from shared.settings import InferenceSettings, invalid_setting, refuse_unknown_names
 
 
 async def _serve(settings: InferenceSettings) -> None:
@@ -32,8 +32,7 @@ def main() -> int:
         configure_logging("inference_worker", settings)
         uvloop.run(_serve(settings))
     except ValidationError as error:
-        problems = "; ".join(f"OVCHAT_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        sys.stderr.write(f"inference_worker: {problems}\n")
+        sys.stderr.write(f"inference_worker: {invalid_setting(error).message}\n")
         return 2
     except PlatformError as error:
         sys.stderr.write(f"inference_worker: {error.message}\n")

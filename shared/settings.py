@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import InvalidRequest
@@ -196,3 +196,15 @@ def refuse_unknown_names(environ: Mapping[str, str] | None = None) -> None:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f" Did you mean {near[0]}?" if near else " The README lists the settings."
             raise InvalidRequest(f"No service knows the setting {name}.{hint}", param=name)
+
+
+def invalid_setting(error: ValidationError) -> InvalidRequest:
+    """Return the error of the first setting that is refused: its name, what it was set to and what is wrong with it."""
+    first = error.errors(include_url=False)[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if not first["loc"]:
+        return InvalidRequest(message)
+    name = f"{PREFIX}{first['loc'][0]}".upper()
+    # Nothing that is secret is checked, but a value with a wrong secret in it must not end in a log.
+    shown = "" if any(word in name for word in ("KEY", "URL")) else f"={first['input']}"
+    return InvalidRequest(f"{name}{shown}: {message}", param=name)

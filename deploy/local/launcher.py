@@ -24,14 +24,14 @@ from gateway.client.address import GatewayAddress, address_of, key_of
 from gateway.client.http_client import HttpClient
 from gateway.client.invocation import ovchat
 from shared.catalog import DEMO_MODEL
-from shared.errors import InvalidRequest, RedisUnavailable
+from shared.errors import RedisUnavailable
 from shared.settings import (
-    PREFIX,
     ClientSettings,
     ConverterSettings,
     GatewaySettings,
     InferenceSettings,
     LauncherSettings,
+    invalid_setting,
     refuse_unknown_names,
 )
 
@@ -86,9 +86,7 @@ def _settings() -> tuple[GatewaySettings, LauncherSettings]:
         ConverterSettings(), InferenceSettings()
         return GatewaySettings(), LauncherSettings()
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = f"{PREFIX}{first['loc'][0]}".upper()
-        raise InvalidRequest(f"{name}={first['input']}: {first['msg']}", param=name) from error
+        raise invalid_setting(error) from error
 
 
 async def _run(plan: Plan) -> int:

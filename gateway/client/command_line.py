@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.client.commands import chat, chats, conversions, convert, doctor, keys, models, up, usage, workers
+from gateway.client.commands import chat, chats, conversions, convert, delete, doctor, keys, models, up, usage, workers
 
 app = typer.Typer(
     name="ovchat",
@@ -40,6 +40,7 @@ app.command("up")(up.up)
 app.command("convert")(convert.convert)
 app.add_typer(conversions.app, name="conversions")
 app.command("models")(models.models)
+app.command("delete")(delete.delete)
 app.command("workers")(workers.workers)
 app.add_typer(keys.app, name="keys")
 app.command("usage")(usage.usage)

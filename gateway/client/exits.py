@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 
@@ -32,7 +33,7 @@ def told_failures() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def fail(message: str, *, code: int = FAILURE) -> None:
+def fail(message: str, *, code: int = FAILURE) -> NoReturn:
     """Say what went wrong on standard error and end the command."""
     print(f"ovchat: {message}", file=sys.stderr)
     raise typer.Exit(code)

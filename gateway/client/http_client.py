@@ -132,9 +132,11 @@ class HttpClient:
         """The models with published variants."""
         return _listed(ModelRecord, await self._call("GET", "/api/v1/models"))
 
-    async def delete_variant(self, model: str, variant: str) -> None:
+    async def delete_variant(self, model: str, variant: str, *, force: bool = False) -> None:
         """Take a published variant out of the store."""
-        await self._call("DELETE", f"/api/v1/models/{_segment(model)}/{_segment(variant)}")
+        await self._call(
+            "DELETE", f"/api/v1/models/{_segment(model)}/{_segment(variant)}{'?force=true' if force else ''}"
+        )
 
     async def workers(self) -> list[WorkerInfo]:
         """The inference workers that are registered."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from gateway.client.address import address_of, key_of
 from gateway.client.connection import Connection
 from gateway.client.http_client import HttpClient
-from shared.settings import ClientSettings, refuse_unknown_names
+from shared.settings import ClientSettings, invalid_setting, refuse_unknown_names
 
 
 def client_settings() -> ClientSettings:
     """Return the settings of the environment, refused where one is misspelt."""
     refuse_unknown_names()
-    return ClientSettings()
+    try:
+        return ClientSettings()
+    except ValidationError as error:
+        raise invalid_setting(error) from error
 
 
 def http_client() -> HttpClient:

@@ -105,10 +105,22 @@ def test_lists_are_tables_for_people_and_json_for_scripts(environment: dict[str,
 
 
 def test_a_message_is_answered_and_the_command_ends(environment: dict[str, str]) -> None:
-    plain = ovchat(environment, "chat", "sample", "--message", "Hello", "--max-new-tokens", "12")
+    plain = ovchat(environment, "chat", "sample", "--message", "Hello", "--temperature", "0", "--max-new-tokens", "12")
     assert (plain.returncode, bool(plain.stdout.strip())) == (0, True)
     assert "cut at the length limit" in plain.stderr
-    outcome = ovchat(environment, "chat", "sample", "-m", "-", "--max-new-tokens", "12", "--json", given="Hello")
+    outcome = ovchat(
+        environment,
+        "chat",
+        "sample",
+        "-m",
+        "-",
+        "--temperature",
+        "0",
+        "--max-new-tokens",
+        "12",
+        "--json",
+        given="Hello",
+    )
     answer = json.loads(outcome.stdout)
     assert printable(answer["text"]).strip() == plain.stdout.strip()
     assert (answer["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 12)
@@ -136,6 +148,15 @@ def test_a_conversation_goes_on_in_one_chat(environment: dict[str, str]) -> None
         (("chat",), 2, "Missing argument"),
         (("convert", "x", "--variants", "int9"), 2, "'int9' is none of fp16, int8, int4"),
         (("convert", "x", "--variants", "fp16", "--ratio", "7"), 2, "ratio"),
+        (("convert", "x", "--variants", ""), 2, "NAME=int8"),
+        (("convert", "x", "--variants", "own=int9"), 2, "NAME=int8"),
+        (("convert", "x", "--variants", "fp16,int8", "--ratio", "0.5"), 2, "--ratio is for int4"),
+        (("convert", "x", "--variants", "fp16,int8", "--group-size", "64"), 2, "--group-size is for int4"),
+        (("convert", "x", "--variants", "fp16", "--sym"), 2, "--sym/--asym is for int4 and int8"),
+        (("convert", "some/ÄÖ"), 1, "--name"),
+        (("delete", "sample"), 2, "names no variant"),
+        (("delete", "sample:fp16"), 1, "sample:fp16 is not published"),
+        (("delete", "sample:int4"), 1, "Add --force to delete it anyway"),
         (("conversions", "follow", "nix"), 1, "nix"),
         (("conversions", "cancel", "nix"), 1, "nix"),
     ],
@@ -202,6 +223,12 @@ def test_ctrl_c_while_following_leaves_the_conversion_running(environment: dict[
     assert ovchat(environment, "conversions", "cancel", job["conversion_id"]).returncode == 0
     followed = ovchat(environment, "conversions", "follow", job["conversion_id"])
     assert (followed.returncode, "was cancelled" in followed.stderr) == (1, True)
+
+
+def test_a_variant_that_is_loaded_is_deleted_by_force_only(environment: dict[str, str]) -> None:
+    """No converter runs here to carry it out, so the variant stays for the other tests."""
+    outcome = ovchat(environment, "delete", "sample:int4", "--force")
+    assert (outcome.returncode, outcome.stdout) == (0, "sample:int4 is being deleted\n")
 
 
 def test_sigterm_during_an_answer_leaves_no_process(environment: dict[str, str]) -> None:

@@ -12,7 +12,10 @@ from gateway.client.exits import FAILURE, INTERRUPTED, USAGE, fail, told_failure
 from gateway.client.invocation import ovchat
 
 if TYPE_CHECKING:
+    from shared.errors import PlatformError
     from shared.schemas.conversion import ConversionRequest
+
+_VARIANTS_WANTED = "wanted are fp16, int8 or int4, comma-separated, or NAME=int8 for a name of your own"
 
 
 def convert(
@@ -57,6 +60,9 @@ def _request(
     from shared.schemas.conversion import ConversionRequest
 
     asked = [_variant(text.strip(), *recipe) for text in variants.split(",") if text.strip()]
+    if not asked:
+        fail(f"--variants is empty; {_VARIANTS_WANTED}", code=USAGE)
+    _refuse_options_without_use(variants, *recipe)
     return ConversionRequest.model_validate(
         {
             "source_model": model,
@@ -68,10 +74,21 @@ def _request(
     )
 
 
+def _refuse_options_without_use(variants: str, sym: bool | None, group_size: int | None, ratio: float | None) -> None:
+    formats = {text.strip().rpartition("=")[2] for text in variants.split(",")}
+    for option, value, fitting in (
+        ("--sym/--asym", sym, {"int4", "int8"}),
+        ("--group-size", group_size, {"int4"}),
+        ("--ratio", ratio, {"int4"}),
+    ):
+        if value is not None and not fitting & formats:
+            fail(f"{option} is for {' and '.join(sorted(fitting))}; --variants asks for none", code=USAGE)
+
+
 def _variant(text: str, sym: bool | None, group_size: int | None, ratio: float | None) -> object:
     own_name, _, named_format = text.rpartition("=")
     if named_format not in ("fp16", "int8", "int4"):
-        fail(f"--variants: {named_format!r} is none of fp16, int8, int4", code=USAGE)
+        fail(f"--variants: {named_format!r} is none of fp16, int8, int4; {_VARIANTS_WANTED}", code=USAGE)
     recipe: dict[str, object] = {}
     if named_format in ("int4", "int8") and sym is not None:
         recipe["sym"] = sym
@@ -85,9 +102,13 @@ def _variant(text: str, sym: bool | None, group_size: int | None, ratio: float |
 
 async def _convert(request: ConversionRequest, *, follow: bool, json_: bool) -> int:
     from gateway.client.session import http_client
+    from shared.errors import PlatformError
 
     async with http_client() as client:
-        job = await client.submit_conversion(request)
+        try:
+            job = await client.submit_conversion(request)
+        except PlatformError as error:
+            fail(_in_options(error))
         conversion_id = job.conversion_id
         if not follow:
             if json_:
@@ -97,6 +118,14 @@ async def _convert(request: ConversionRequest, *, follow: bool, json_: bool) -> 
                 print(f"watch it with `{ovchat(f'conversions follow {conversion_id}')}`")
             return 0
         return await follow_to_the_end(conversion_id, json_=json_)
+
+
+def _in_options(error: PlatformError) -> str:
+    """Say the interface's complaint in the words of the command line."""
+    message = error.message.replace("`name`", "--name").replace("source_model", "MODEL")
+    if error.param == "variants" and error.code == "variant_exists":
+        message += f" NAME=int4 in --variants names another; `{ovchat('delete MODEL:VARIANT')}` deletes one."
+    return message
 
 
 async def follow_to_the_end(conversion_id: str, *, json_: bool) -> int:

@@ -99,6 +99,18 @@ def test_last_words_prefer_a_logged_error(tmp_path: Path) -> None:
     assert last_words(tmp_path / "absent.log") == ""
 
 
+@pytest.mark.parametrize("module", ["gateway", "inference_worker", "ovchat up", "ovchat models"])
+def test_a_setting_of_a_wrong_kind_is_named_with_its_value(module: str, tmp_path: Path) -> None:
+    name = "OVCHAT_MAX_REPLICAS" if module == "inference_worker" else "OVCHAT_PORT"
+    environment = {**os.environ, name: "abc", "OVCHAT_DATA_DIR": str(tmp_path / "data")}
+    ovchat, _, command = module.partition(" ")
+    program = ["-c", "from gateway.client.command_line import main; main()", command] if command else ["-m", ovchat]
+    outcome = subprocess.run([sys.executable, *program], env=environment, capture_output=True, text=True, check=False)
+    assert outcome.returncode == (1 if command else 2)
+    assert f"{name}=abc: Input should be a valid integer" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
 @pytest.mark.parametrize("name", ["OVCHAT_PROT", "OVCHAT_DEMOO"])
 def test_a_misspelt_setting_stops_the_start(name: str, tmp_path: Path) -> None:
     environment = {**os.environ, name: "1", "OVCHAT_DATA_DIR": str(tmp_path / "data")}
