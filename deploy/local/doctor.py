@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -13,8 +14,10 @@ from typing import Literal
 
 from deploy.local.ports import require_free_port
 from deploy.local.redis_server import find_redis_server
+from gateway.client.address import GatewayAddress, address_of
+from gateway.client.http_client import HttpClient
 from shared.errors import PlatformError
-from shared.settings import GatewaySettings, refuse_unknown_names
+from shared.settings import ClientSettings, GatewaySettings, refuse_unknown_names
 
 _WANTED_DISK_BYTES = 10_000_000_000
 _WANTED_MEMORY_BYTES = 4_000_000_000
@@ -160,8 +163,16 @@ def _port(host: str, port: int) -> Finding:
     try:
         require_free_port(host, port)
     except PlatformError as error:
-        return Finding("port", "warning", error.message, "fine where it is a gateway of yours that runs")
+        address = address_of(ClientSettings(host=host, port=port).model_copy(update={"url": None}))
+        if asyncio.run(_is_gateway(address)):
+            return Finding("port", "ok", f"a gateway of ovchat runs at {address.url}")
+        return Finding("port", "warning", error.message)
     return Finding("port", "ok", f"{port} on {host} is free")
+
+
+async def _is_gateway(address: GatewayAddress) -> bool:
+    async with HttpClient(address.url, "", timeout_seconds=2.0) as client:
+        return await client.is_alive()
 
 
 def _nearest_folder(folder: Path) -> Path:

@@ -63,18 +63,28 @@ def key_of(settings: ClientSettings) -> str:
     for key in (settings.api_key, settings.admin_key):
         if key is not None and key.get_secret_value():
             return _sendable(key.get_secret_value(), "the API key of the environment")
-    path = settings.data_dir / "admin.key"
+    path = (settings.data_dir / "admin.key").absolute()
     try:
         return _sendable(path.read_text("utf-8").strip(), f"the API key in {path}")
     except OSError as error:
         reason = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise InvalidApiKey(
             f"no API key: OVCHAT_API_KEY is not set and {path} {reason} "
-            "(a gateway makes it in its OVCHAT_DATA_DIR at its first start)"
+            "(a gateway makes it at its first start). Run this from the folder that the platform was started in, "
+            "or set OVCHAT_DATA_DIR to its data folder",
+            param="OVCHAT_API_KEY",
         ) from error
+
+
+def key_source(settings: ClientSettings) -> str:
+    """Say where :func:`key_of` finds the key."""
+    for name, key in (("OVCHAT_API_KEY", settings.api_key), ("OVCHAT_ADMIN_KEY", settings.admin_key)):
+        if key is not None and key.get_secret_value():
+            return name
+    return str((settings.data_dir / "admin.key").absolute())
 
 
 def _sendable(key: str, what: str) -> str:
     if not (key.isascii() and key.isprintable() and key and " " not in key):
-        raise InvalidApiKey(f"{what} has characters that no key has")
+        raise InvalidApiKey(f"{what} has characters that no key has", param="OVCHAT_API_KEY")
     return key

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from gateway.client.figures import megabytes, rate, seconds
-from shared.schemas.conversion import ConversionEvent, ConversionJob
+from gateway.client.figures import megabytes, rate
+from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob
 
 
 async def show_progress(events: AsyncIterator[ConversionEvent], model: str, console: Console) -> ConversionEvent | None:
@@ -50,7 +50,9 @@ async def _lines(events: AsyncIterator[ConversionEvent], say: Callable[[str], No
     async for last in events:
         if shown != (now := (last.state, last.stage, last.variant)):
             shown = now
-            say(f"{last.progress:4.0%} {last.state}{_stage_line(last)}")
+            # The stage of an end is where the job is taken up again, not where it failed.
+            stage = "" if last.state in ENDED else _stage_line(last)
+            say(f"{last.progress:4.0%} {last.state}{stage}")
     return last
 
 
@@ -63,9 +65,9 @@ def _stage_line(event: ConversionEvent) -> str:
 
 
 def result_lines(job: ConversionJob) -> list[str]:
-    """Tell each variant's size, compression rate and time."""
+    """Tell each variant's size and compression rate."""
     return [
         f"{job.plan.model}:{result.name}  {megabytes(result.weights_bytes)}, {rate(result.compression_rate)} of fp16"
-        + (", was there already" if result.already_published else f", {seconds(result.seconds)}")
+        + (", was there already" if result.already_published else "")
         for result in job.results
     ]

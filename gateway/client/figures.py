@@ -11,11 +11,3 @@ def megabytes(size_bytes: int) -> str:
 def rate(compression_rate: float | None) -> str:
     """``3.13x``, or a dash where it is not known."""
     return "–" if compression_rate is None else f"{compression_rate:.2f}x"
-
-
-def seconds(duration_seconds: float | None) -> str:
-    """``42 s`` or ``3 min 5 s``."""
-    if duration_seconds is None:
-        return "–"
-    minutes, rest = divmod(round(duration_seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

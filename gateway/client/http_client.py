@@ -72,6 +72,14 @@ class HttpClient:
     ) -> None:
         await self._http.aclose()
 
+    async def is_alive(self) -> bool:
+        """Whether a gateway of ovchat answers, whatever it depends on."""
+        try:
+            response = await self._http.get("/livez")
+            return response.is_success and response.json() == {"status": "ok"}
+        except (httpx.TransportError, ValueError):
+            return False
+
     async def is_ready(self) -> bool:
         """Whether the gateway is up and has its Redis."""
         try:

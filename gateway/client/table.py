@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from pydantic import BaseModel
@@ -11,6 +12,13 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty
     """Print rows under headings, or one line where there are none."""
     if not rows:
         print(empty)
+        return
+    if not sys.stdout.isatty():
+        # For `grep` and `cut`: a line per row, as wide as it is.
+        lines = [[" ".join(cell.split()) for cell in row] for row in (headings, *rows)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+        for line in lines:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         return
     from rich.console import Console
     from rich.table import Table
@@ -22,9 +30,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty
     for row in rows:
         # Text, not markup: a model may be named with brackets.
         table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    # A pipe is as wide as its lines, or columns would break at 80 for `grep`.
-    console.print(table) if console.is_terminal else Console(width=250).print(table)
+    Console().print(table)
 
 
 def print_json_list(items: Sequence[BaseModel]) -> None:

@@ -102,6 +102,7 @@ def test_up_brings_everything_up_and_ctrl_c_leaves_nothing(launcher: Launcher) -
     assert key_file.stat().st_mode & 0o777 == 0o600
     (worker,) = json.loads(launcher.run("workers", "--json").stdout)
     assert (worker["engine"], worker["state"]) == ("sample", "ready")
+    assert "✔ port: a gateway of ovchat runs at" in launcher.run("doctor").stdout
     second = launcher.run("up")
     assert (second.returncode, "another `ovchat up`" in second.stderr) == (1, True)
     assert launcher.end(signal.SIGINT) == 0

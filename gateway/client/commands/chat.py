@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,6 +107,9 @@ def _converse(loop: BackgroundLoop, turns: ChatTurns, model: str) -> int:
             return 0
         if not line.strip():
             continue
+        if re.fullmatch(r"/[a-z]*", line.split()[0]):
+            print(f"no command {line.split()[0]}; there are /exit and /quit", file=sys.stderr)
+            continue
         try:
             _ask(loop, turns, line)
         except PlatformError as error:
@@ -116,9 +121,13 @@ def _converse(loop: BackgroundLoop, turns: ChatTurns, model: str) -> int:
 
 def _ask(loop: BackgroundLoop, turns: ChatTurns, content: str) -> Answer:
     """Wait for the answer; each Ctrl-C meanwhile asks for its end, and the end is waited for."""
-    asking = loop.start(turns.ask(content))
-    while True:
-        try:
-            return asking.result()
-        except KeyboardInterrupt:
-            loop.start(turns.cancel())
+
+    def cancel(_number: int, _frame: object) -> None:
+        loop.start(turns.cancel())
+
+    # A handler and no KeyboardInterrupt, which could come between the start and the wait and end the program.
+    before = signal.signal(signal.SIGINT, cancel)
+    try:
+        return loop.start(turns.ask(content)).result()
+    finally:
+        signal.signal(signal.SIGINT, before)
