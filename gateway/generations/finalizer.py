@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,7 +25,7 @@ from shared.schemas.generation import (
     GenerationStarted,
     JournalFrame,
 )
-from shared.streams import claim_idle, read_group
+from shared.streams import StreamEntry, claim_idle, read_group
 from shared.waiting_queue import WaitingQueue
 
 _log = get_logger(__name__)
@@ -73,27 +74,25 @@ class Finalizer:
 
     async def read(self) -> None:
         """Store the next ended generations."""
-        try:
-            entries = await read_group(
+        await self._store_all(
+            read_group(
                 self._blocking, keys.FINISHED, keys.FINALIZERS, self._gateway_id, count=100, block_ms=READ_BLOCK_MS
             )
-        except redis.exceptions.ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            await self.ensure_group()
-            return
-        for entry_id, fields in entries:
-            await self._store(entry_id, fields)
+        )
 
     async def claim(self) -> None:
         """Store what another gateway took and did not finish."""
+        await self._store_all(
+            claim_idle(self._redis, keys.FINISHED, keys.FINALIZERS, self._gateway_id, idle_ms=CLAIM_IDLE_MS, count=100)
+        )
+
+    async def _store_all(self, reading: Awaitable[list[StreamEntry]]) -> None:
         try:
-            entries = await claim_idle(
-                self._redis, keys.FINISHED, keys.FINALIZERS, self._gateway_id, idle_ms=CLAIM_IDLE_MS, count=100
-            )
+            entries = await reading
         except redis.exceptions.ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
+            # The first reading of a new Redis finds no group: made now, it is read by the next one.
             await self.ensure_group()
             return
         for entry_id, fields in entries:

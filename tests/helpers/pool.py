@@ -1,6 +1,7 @@
 """A gateway and inference workers with the `sample` engine, as real processes on one Redis."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.helpers.services import Gateway, Service, wait_until
@@ -46,6 +47,8 @@ class Pool:
             return len(client.get("/api/v1/workers").json()["data"])
 
     def stop(self) -> None:
-        for service in (*self.workers, *self.gateways):
-            if service.process is not None:
-                service.stop()
+        """Stop everything, workers first; one that does not end fails the test but keeps nobody else alive."""
+        with ExitStack() as stack:
+            for service in reversed((*self.workers, *self.gateways)):
+                if service.process is not None:
+                    stack.callback(service.stop)
