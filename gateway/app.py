@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from gateway.admin_key import load_admin_key
 from gateway.authentication import KeyGuard, has_to_authenticate
+from gateway.body_limit import BodyLimit
 from gateway.catalog import endpoints as catalog
 from gateway.chats import endpoints as chats
 from gateway.conversions import endpoints as conversions
@@ -75,4 +76,5 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
     def state() -> GatewayState:
         return cast(GatewayState, app.state.gateway)
 
-    return RequestIds(KeyGuard(app, lambda: state().authenticator, lambda: state().credential_watch, is_on=is_on))
+    limited = BodyLimit(app, settings.max_body_bytes)
+    return RequestIds(KeyGuard(limited, lambda: state().authenticator, lambda: state().credential_watch, is_on=is_on))

@@ -21,6 +21,7 @@ _log = get_logger(__name__)
 STATUS_BY_CODE: dict[str, int] = {
     "internal_error": 500,
     "invalid_request": 400,
+    "request_too_large": 413,
     "invalid_frame": 400,
     "context_length_exceeded": 400,
     "invalid_api_key": 401,

@@ -60,6 +60,12 @@ class InvalidRequest(PlatformError):
     type = "invalid_request_error"
 
 
+class RequestTooLarge(InvalidRequest):
+    """The body of an HTTP request has more bytes than the gateway takes."""
+
+    code = "request_too_large"
+
+
 class InvalidFrame(InvalidRequest):
     """A WebSocket frame is no JSON or no known command."""
 

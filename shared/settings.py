@@ -65,6 +65,9 @@ class GatewaySettings(CommonSettings):
     sign_in_failures_per_minute: int = Field(
         20, ge=1, description="Wrong keys that one address may try in a minute before it is refused."
     )
+    max_body_bytes: int = Field(
+        8 << 20, ge=1024, description="Largest body of an HTTP request; a larger one is refused with 413."
+    )
     max_waiting: int = Field(
         1000, ge=1, description="Generations that may wait for one variant before `overloaded` is answered."
     )
