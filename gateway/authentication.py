@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.exception_handlers import error_response, redis_error
 from gateway.origins import comes_from_elsewhere, is_loopback, names_loopback
-from gateway.principal import ADMIN_USER, Principal
+from gateway.principal import ADMIN_USER, Principal, Standing
 from gateway.users.authenticator import Authenticator, Credential
 from gateway.users.credential_watch import CredentialWatch
 from shared.errors import InvalidApiKey, InvalidRequest, PermissionDenied, PlatformError
@@ -111,10 +111,19 @@ class KeyGuard:
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
             await _refuse(redis_error(), scope, receive, send)
             return
-        if principal is not None:
-            scope.setdefault("state", {})["principal"] = principal
-        if scope["type"] == "websocket" and credential is not None:
-            await self._serve_socket(scope, receive, send, credential)
+        if principal is None:
+            await self._app(scope, receive, send)
+        elif credential is None:
+            await self._serve(scope, receive, send, Standing(principal))
+        else:
+            with self._watch().standing(credential, principal) as standing:
+                await self._serve(scope, receive, send, standing)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, standing: Standing) -> None:
+        """Pass on who asks. A socket is ended here; a route whose answer lasts looks at the standing itself."""
+        scope.setdefault("state", {})["standing"] = standing
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send, standing)
         else:
             await self._app(scope, receive, send)
 
@@ -138,7 +147,7 @@ class KeyGuard:
         _refuse_forgery(scope, headers)
         return await self._authenticator().by_session(credential.secret)
 
-    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, credential: Credential) -> None:
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, standing: Standing) -> None:
         """Serve a socket as long as what opened it is good."""
         is_over = False
 
@@ -146,19 +155,18 @@ class KeyGuard:
             if not is_over:
                 await send(message)
 
-        with self._watch().ended(credential) as ended:
-            serving = asyncio.ensure_future(self._app(scope, receive, send_while_good))
-            ending = asyncio.ensure_future(ended.wait())
-            try:
-                await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
-                if not serving.done():
-                    is_over = True
-                    reason = "the key was revoked or the session has ended"
-                    await send({"type": "websocket.close", "code": CLOSE_NO_LONGER_ALLOWED, "reason": reason})
-                await serving
-            finally:
-                ending.cancel()
-                serving.cancel()
+        serving = asyncio.ensure_future(self._app(scope, receive, send_while_good))
+        ending = asyncio.ensure_future(standing.ended.wait())
+        try:
+            await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                is_over = True
+                reason = "the key was revoked or the session has ended"
+                await send({"type": "websocket.close", "code": CLOSE_NO_LONGER_ALLOWED, "reason": reason})
+            await serving
+        finally:
+            ending.cancel()
+            serving.cancel()
 
 
 def _is_open(scope: Scope) -> bool:

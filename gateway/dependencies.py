@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from gateway.principal import Principal
+from gateway.principal import Principal, Standing
 from gateway.state import GatewayState
 from shared.errors import PermissionDenied
 
@@ -17,9 +17,14 @@ def get_state(connection: HTTPConnection) -> GatewayState:
     return cast(GatewayState, connection.app.state.gateway)
 
 
-def get_principal(connection: HTTPConnection) -> Principal:
-    """Return who asks; the guard has let nobody else through."""
-    return cast(Principal, connection.state.principal)
+def get_standing(connection: HTTPConnection) -> Standing:
+    """Return who asks, and learn what becomes of their key; the guard has let nobody else through."""
+    return cast(Standing, connection.state.standing)
+
+
+def get_principal(standing: Annotated[Standing, Depends(get_standing)]) -> Principal:
+    """Return who asks."""
+    return standing.principal
 
 
 def require_admin(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
@@ -34,5 +39,6 @@ def require_admin(principal: Annotated[Principal, Depends(get_principal)]) -> Pr
 
 
 StateDep = Annotated[GatewayState, Depends(get_state)]
+StandingDep = Annotated[Standing, Depends(get_standing)]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
 AdminDep = Annotated[Principal, Depends(require_admin)]

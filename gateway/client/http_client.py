@@ -20,7 +20,7 @@ from shared.schemas.common import Message
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
 from shared.schemas.models import VariantRecord
 from shared.schemas.usage import UsageDay
-from shared.schemas.users import CreatedKey, KeyRecord, NewKey
+from shared.schemas.users import CreatedKey, KeyChange, KeyRecord, NewKey
 from shared.schemas.workers import WorkerInfo
 
 #: Longest silence of an event stream; the gateway's heartbeat is far shorter, so this is a dead connection.
@@ -197,6 +197,11 @@ class HttpClient:
     async def create_key(self, wish: NewKey) -> CreatedKey:
         """Make a key."""
         return _parsed(CreatedKey, await self._call("POST", "/api/v1/keys", wish.model_dump(mode="json")))
+
+    async def change_key(self, key_id: str, change: KeyChange) -> KeyRecord:
+        """Change the limits of a key that the change sets."""
+        body = change.model_dump(mode="json", exclude_unset=True)
+        return _parsed(KeyRecord, await self._call("PATCH", f"/api/v1/keys/{_segment(key_id)}", body))
 
     async def revoke_key(self, key_id: str) -> None:
         """End a key."""

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from gateway.dependencies import AdminDep, StateDep, require_admin
+from gateway.dependencies import AdminDep, StandingDep, StateDep, require_admin
+from gateway.principal import Standing
 from gateway.state import GatewayState
 from shared.errors import InvalidRequest
 from shared.schemas.conversion import ConversionJob, ConversionRequest
@@ -68,29 +69,32 @@ async def cancel_conversion(conversion_id: str, state: StateDep, admin: AdminDep
 
 @router.get("/{conversion_id}/events", response_class=StreamingResponse)
 async def follow_conversion(
-    conversion_id: str, state: StateDep, last_event_id: Annotated[str | None, Header()] = None
+    conversion_id: str,
+    state: StateDep,
+    standing: StandingDep,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
-    """Stream the job's events (SSE) until it ends; ``Last-Event-ID`` goes on after an event."""
+    """Stream the job's events (SSE) until it or the key ends; ``Last-Event-ID`` goes on after an event."""
     after = last_event_id or "0"
     if not all(part.isdigit() for part in after.split("-", 1)):
         raise InvalidRequest("Last-Event-ID is the id of an event of this stream.", param="Last-Event-ID")
     await state.conversions.get(conversion_id)
     return StreamingResponse(
-        _frames(state, conversion_id, after),
+        _frames(state, standing, conversion_id, after),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 
-async def _frames(state: GatewayState, conversion_id: str, after: str) -> AsyncIterator[str]:
-    """Yield the SSE text; ends early when the gateway drains, and the client comes back with the last id."""
+async def _frames(state: GatewayState, standing: Standing, conversion_id: str, after: str) -> AsyncIterator[str]:
+    """Yield the SSE text; ends early when the gateway drains or the key ends, and the client comes back if it may."""
     events = state.conversions.follow(conversion_id, after)
-    draining = asyncio.ensure_future(state.draining.wait())
+    interruptions = [asyncio.ensure_future(event.wait()) for event in (state.draining, standing.ended)]
     try:
         while True:
             following = asyncio.ensure_future(anext(events))
-            await asyncio.wait({following, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
+            await asyncio.wait({following, *interruptions}, return_when=asyncio.FIRST_COMPLETED)
+            if any(interruption.done() for interruption in interruptions):
                 following.cancel()
                 return
             try:
@@ -103,4 +107,5 @@ async def _frames(state: GatewayState, conversion_id: str, after: str) -> AsyncI
                 entry_id, event = step
                 yield f"id: {entry_id}\nevent: conversion\ndata: {event.model_dump_json()}\n\n"
     finally:
-        draining.cancel()
+        for interruption in interruptions:
+            interruption.cancel()

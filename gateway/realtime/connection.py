@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from gateway.exception_handlers import redis_error, validation_error
 from gateway.generations.relay import Subscription, is_terminal
-from gateway.principal import Principal
+from gateway.principal import Standing
 from gateway.state import GatewayState
 from shared.errors import GenerationNotFound, InternalError, InvalidFrame, PlatformError
 from shared.journal import encode_frame
@@ -43,11 +43,11 @@ CLOSE_TOO_SLOW = 1013
 class Connection:
     """Speaks the protocol of ``shared/docs/protocol.md`` on one socket."""
 
-    def __init__(self, websocket: WebSocket, state: GatewayState, principal: Principal) -> None:
+    def __init__(self, websocket: WebSocket, state: GatewayState, standing: Standing) -> None:
         self._websocket = websocket
         self._state = state
-        self._principal = principal
-        self._user = principal.user
+        self._standing = standing
+        self._user = standing.principal.user
         self._outbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._subscriptions: dict[str, Subscription] = {}
         self._overflow = asyncio.Event()
@@ -122,9 +122,9 @@ class Connection:
     async def _begin(self, frame: ChatSend | ChatRegenerate) -> None:
         admission = self._state.admission
         if isinstance(frame, ChatSend):
-            admitted = await admission.send(self._principal, frame)
+            admitted = await admission.send(self._standing.principal, frame)
         else:
-            admitted = await admission.regenerate(self._principal, frame)
+            admitted = await admission.regenerate(self._standing.principal, frame)
         self._send(admitted.queued)
         generation_id = admitted.queued.generation_id
         await self._follow(generation_id, after_seq=0)

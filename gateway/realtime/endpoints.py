@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, WebSocket
 from pydantic import JsonValue
 
 from gateway.authentication import SUBPROTOCOL
-from gateway.dependencies import PrincipalDep, StateDep
+from gateway.dependencies import StandingDep, StateDep
 from gateway.exception_handlers import error_response
 from gateway.realtime.asyncapi import SOCKET_PATH, asyncapi_document
 from gateway.realtime.connection import Connection
@@ -24,7 +24,7 @@ async def describe_socket(request: Request) -> dict[str, JsonValue]:
 
 
 @router.websocket(SOCKET_PATH)
-async def realtime(websocket: WebSocket, state: StateDep, principal: PrincipalDep) -> None:
+async def realtime(websocket: WebSocket, state: StateDep, standing: StandingDep) -> None:
     """Serve one socket until either side ends it."""
     if state.draining.is_set:
         await websocket.send_denial_response(error_response(Draining("This gateway is shutting down.")))
@@ -32,4 +32,4 @@ async def realtime(websocket: WebSocket, state: StateDep, principal: PrincipalDe
     offered = cast(list[str], websocket.scope.get("subprotocols", []))
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     with state.metrics.sockets.track_inprogress():
-        await Connection(websocket, state, principal).serve()
+        await Connection(websocket, state, standing).serve()

@@ -67,11 +67,12 @@ class Authenticator:
             raise InvalidApiKey("This session has ended. Sign in again.")
         return _principal(record)
 
-    async def is_good(self, credential: Credential) -> bool:
-        """Whether a key or a session that was good before still is."""
+    async def again(self, credential: Credential) -> Principal | None:
+        """Return whom a key or a session that was good before stands for now; None where it is no longer good."""
         secret = credential.secret
         digest = digest_of(secret) if credential.kind == "key" else await self._sessions.key_digest(secret)
-        return digest is not None and await self._find(digest) is not None
+        record = await self._find(digest) if digest is not None else None
+        return None if record is None else _principal(record)
 
     async def _find(self, digest: str) -> KeyRecord | None:
         await self._first_key.ensure()

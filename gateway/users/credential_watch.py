@@ -1,40 +1,43 @@
-"""Tells open sockets that the key or the session which opened them is no longer good."""
+"""Tells open requests and sockets what became of the key or the session that opened them."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gateway.principal import Principal, Standing
 from gateway.users.authenticator import Authenticator, Credential
 
-#: Seconds between looks; with the time for which a look-up is believed, a socket outlives its key by less than one.
+#: Seconds between looks; with the time for which a look-up is believed, nothing outlives its key by a second.
 WATCH_SECONDS = 0.4
 
 
 class CredentialWatch:
-    """Asks about each credential once a round, however many sockets it has opened."""
+    """Asks about each credential once a round, however many requests and sockets it has opened."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
-        self._listeners: dict[Credential, set[asyncio.Event]] = {}
+        self._standings: dict[Credential, set[Standing]] = {}
 
     @contextmanager
-    def ended(self, credential: Credential) -> Iterator[asyncio.Event]:
-        """Give an event that is set once the credential is no longer good."""
-        event = asyncio.Event()
-        self._listeners.setdefault(credential, set()).add(event)
+    def standing(self, credential: Credential, principal: Principal) -> Iterator[Standing]:
+        """Give the standing of who came in with a credential; it follows the credential while the context is open."""
+        standing = Standing(principal)
+        self._standings.setdefault(credential, set()).add(standing)
         try:
-            yield event
+            yield standing
         finally:
-            listeners = self._listeners[credential]
-            listeners.discard(event)
-            if not listeners:
-                del self._listeners[credential]
+            standings = self._standings[credential]
+            standings.discard(standing)
+            if not standings:
+                del self._standings[credential]
 
     async def step(self) -> None:
-        """Look once at every credential that has a socket open. While Redis is away, all of them stay."""
-        for credential in tuple(self._listeners):
-            if not await self._authenticator.is_good(credential):
-                for event in self._listeners.get(credential, ()):
-                    event.set()
+        """Look once at every credential that has something open. While Redis is away, all of them stay."""
+        for credential in tuple(self._standings):
+            principal = await self._authenticator.again(credential)
+            for standing in self._standings.get(credential, ()):
+                if principal is None:
+                    standing.ended.set()
+                else:
+                    standing.principal = principal

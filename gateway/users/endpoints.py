@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from gateway.dependencies import AdminDep, StateDep
-from shared.schemas.users import AuditEvent, CreatedKey, KeyRecord, NewKey, UserRecord
+from shared.errors import InvalidRequest
+from shared.schemas.users import AuditEvent, CreatedKey, KeyChange, KeyRecord, NewKey, UserRecord
 
 router = APIRouter(prefix="/api/v1", tags=["users"])
 
@@ -44,6 +45,18 @@ async def create_key(wish: NewKey, state: StateDep, admin: AdminDep) -> CreatedK
     created = await state.api_keys.create(wish)
     await state.audit.record(admin, "key.created", created.key_id, f"{created.role} {created.user}")
     return created
+
+
+@router.patch("/keys/{key_id}")
+async def change_key(key_id: str, change: KeyChange, state: StateDep, admin: AdminDep) -> KeyRecord:
+    """Change a key's limits: those that are named, null for the default. They hold within a second, in sockets too."""
+    changes = change.limits.model_dump(exclude_unset=True)
+    if not changes:
+        raise InvalidRequest("Name a limit to change.", param="limits")
+    record = await state.api_keys.change_limits(key_id, change.limits)
+    detail = ", ".join(f"{limit}={'default' if value is None else value}" for limit, value in changes.items())
+    await state.audit.record(admin, "key.limits_changed", key_id, detail)
+    return record
 
 
 @router.delete("/keys/{key_id}", status_code=204)

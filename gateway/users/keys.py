@@ -17,7 +17,7 @@ from shared import keys
 from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.redis_client import AsyncRedis
-from shared.schemas.users import CreatedKey, KeyRecord, NewKey, UserRecord
+from shared.schemas.users import CreatedKey, KeyLimits, KeyRecord, NewKey, UserRecord
 from shared.scripts import load_script
 
 KEY_PREFIX = "ovk-"
@@ -42,6 +42,7 @@ class KeyStore:
 
     def __init__(self, state: AsyncRedis) -> None:
         self._redis = state
+        self._change_limits = load_script(state, "change_key_limits")
         self._withdraw = load_script(state, "withdraw_keys")
         self._found: dict[str, tuple[float, KeyRecord]] = {}
         self._marked: dict[str, str] = {}
@@ -102,6 +103,23 @@ class KeyStore:
             )
         return found
 
+    async def change_limits(self, key_id: str, changes: KeyLimits) -> KeyRecord:
+        """Change the limits that are set in ``changes``; other gateways know within a second, open sockets too.
+
+        Raises:
+            NotFound: there is none of this id.
+            Conflict: the key was revoked.
+        """
+        outcome = cast(bytes, await self._change_limits(args=[key_id, changes.model_dump_json(exclude_unset=True)]))
+        self._found.clear()
+        if outcome == b"not_found":
+            raise _no_such_key(key_id)
+        if outcome == b"revoked":
+            raise Conflict("This key was revoked and has no limits any more.")
+        day = cast(bytes | None, await self._redis.hget(keys.API_KEYS_USED, key_id))
+        record = KeyRecord.model_validate_json(outcome)
+        return record.model_copy(update={"last_used_day": day.decode() if day else None})
+
     async def revoke(self, key_id: str) -> None:
         """End a key for good.
 
@@ -109,7 +127,7 @@ class KeyStore:
             NotFound: there is none of this id.
             Conflict: no admin could come in any more.
         """
-        await self._withdraw_or_raise("revoke", key_id, f"There is no key {key_id!r}.")
+        await self._withdraw_or_raise("revoke", key_id, _no_such_key(key_id))
 
     async def erase_user(self, user: str) -> None:
         """Take every key of a user out.
@@ -118,14 +136,14 @@ class KeyStore:
             NotFound: there is no such user.
             Conflict: no admin could come in any more.
         """
-        await self._withdraw_or_raise("erase", user, f"There is no user {user!r}.")
+        await self._withdraw_or_raise("erase", user, NotFound(f"There is no user {user!r}."))
 
-    async def _withdraw_or_raise(self, how: str, name: str, unknown: str) -> None:
+    async def _withdraw_or_raise(self, how: str, name: str, unknown: NotFound) -> None:
         outcome = cast(bytes, await self._withdraw(args=[how, name]))
         # What this gateway itself has ended is not believed for a moment longer.
         self._found.clear()
         if outcome == b"not_found":
-            raise NotFound(unknown)
+            raise unknown
         if outcome == b"last_admin":
             raise Conflict("This is the last admin's key that works. Make another admin's key first.")
 
@@ -134,3 +152,7 @@ class KeyStore:
         if self._marked.get(key_id) != today:
             await self._redis.hset(keys.API_KEYS_USED, key_id, today)
             self._marked[key_id] = today
+
+
+def _no_such_key(key_id: str) -> NotFound:
+    return NotFound(f"There is no key {key_id!r}.")

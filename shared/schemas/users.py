@@ -48,6 +48,12 @@ class NewKey(StrictMessage):
     limits: KeyLimits = Field(default_factory=KeyLimits)
 
 
+class KeyChange(StrictMessage):
+    """A wish to change a key's limits: those that are named, null for the setting's default; the others stay."""
+
+    limits: KeyLimits
+
+
 class CreatedKey(KeyRecord):
     """A new key, the only time that it is shown."""
 

@@ -60,6 +60,7 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/api/v1/replicas"): admins(),
     ("GET", "/api/v1/keys"): admins(),
     ("POST", "/api/v1/keys"): admins(400),
+    ("PATCH", "/api/v1/keys/{key_id}"): admins(400),
     ("DELETE", "/api/v1/keys/{key_id}"): admins(404),
     ("GET", "/api/v1/users"): admins(),
     ("DELETE", "/api/v1/users/{user}"): admins(404),

@@ -1,17 +1,22 @@
-"""``ovchat keys``: make keys for users, list them, end them, forget a user."""
+"""``ovchat keys``: make keys for users, list them, change their limits, end them, forget a user."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.client.exits import fail, told_failures
+from gateway.client.exits import USAGE, fail, told_failures
 
-app = typer.Typer(help="Users' keys: list, create, revoke; erase a user.", invoke_without_command=True)
+if TYPE_CHECKING:
+    from shared.schemas.users import KeyLimits
 
+app = typer.Typer(help="Users' keys: list, create, limit, revoke; erase a user.", invoke_without_command=True)
+
+#: A number, or the word for the gateway's own setting.
+Limit = str | None
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -43,6 +48,30 @@ def create(
     }
     with told_failures():
         asyncio.run(_create({"user": user, "role": role, "name": name, "limits": limits}, json_=json_))
+
+
+@app.command("limit", no_args_is_help=True)
+def limit(
+    key_id: Annotated[str, typer.Argument(help="As `ovchat keys` lists it.")],
+    max_concurrent: Annotated[Limit, typer.Option(help="Generations at once.")] = None,
+    requests_per_minute: Annotated[Limit, typer.Option(help="Generations a minute.")] = None,
+    tokens_per_day: Annotated[Limit, typer.Option(help="Tokens a day.")] = None,
+    weight: Annotated[float | None, typer.Option(help="Share of a full pool beside other users' shares.")] = None,
+    json_: Json = False,
+) -> None:
+    """Change a key's limits, within a second: a number, 0 for no limit, or `default`; what is not named stays."""
+    named = {
+        "max_concurrent": max_concurrent,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_day": tokens_per_day,
+    }
+    limits: dict[str, object] = {name: _number(value) for name, value in named.items() if value is not None}
+    if weight is not None:
+        limits["weight"] = weight
+    if not limits:
+        fail("name a limit to change", code=USAGE)
+    with told_failures():
+        asyncio.run(_limit(key_id, limits, json_=json_))
 
 
 @app.command("revoke")
@@ -81,10 +110,18 @@ async def _list(*, json_: bool) -> None:
         print_json_list(found)
         return
     rows = [
-        (record.key_id, record.user, record.role, record.name, record.last_used_day or "", "revoked" * record.revoked)
+        (
+            record.key_id,
+            record.user,
+            record.role,
+            record.name,
+            _told(record.limits),
+            record.last_used_day or "",
+            "revoked" * record.revoked,
+        )
         for record in found
     ]
-    print_table(("key", "user", "role", "name", "last used", ""), rows, empty="no keys")
+    print_table(("key", "user", "role", "name", "limits", "last used", ""), rows, empty="no keys")
 
 
 async def _create(fields: dict[str, object], *, json_: bool) -> None:
@@ -100,6 +137,36 @@ async def _create(fields: dict[str, object], *, json_: bool) -> None:
     # The key alone on standard output, for scripts.
     print(created.key)
     print(f"{created.role} {created.user}, {created.key_id}; the key is not shown again", file=sys.stderr)
+
+
+async def _limit(key_id: str, limits: dict[str, object], *, json_: bool) -> None:
+    from gateway.client.session import http_client
+    from shared.schemas.users import KeyChange
+
+    change = KeyChange.model_validate({"limits": limits})
+    async with http_client() as client:
+        record = await client.change_key(key_id, change)
+    print(record.model_dump_json() if json_ else f"key {key_id}: {_told(record.limits) or 'the default limits'}")
+
+
+def _number(value: str) -> int | None:
+    """Return a limit as the interface takes it; None is the default."""
+    if value == "default":
+        return None
+    if not value.isdecimal():
+        fail(f"a limit is a number or `default`, not {value!r}", code=USAGE)
+    return int(value)
+
+
+def _told(limits: KeyLimits) -> str:
+    """Return what a key changes in its user's limits; nothing where all are the default."""
+    units = (
+        (limits.max_concurrent, "at once"),
+        (limits.requests_per_minute, "a minute"),
+        (limits.tokens_per_day, "tokens a day"),
+    )
+    told = [f"{amount or 'unlimited'} {unit}" for amount, unit in units if amount is not None]
+    return ", ".join([*told, f"weight {limits.weight:g}"] if limits.weight != 1 else told)
 
 
 async def _revoke(key_id: str) -> None:
