@@ -16,9 +16,11 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from inference_worker.engine import Engine, EngineSpec, Finish, TokenEvent
 from inference_worker.engines.factory import create_engine
+from inference_worker.engines.token_logged import TokenLoggedEngine
 from inference_worker.replica_protocol import (
     AbortSequence,
     AddSequence,
@@ -122,7 +124,7 @@ class StepLoop:
         self._agent.send(StepDone(round(step_ms, 2), tuple(events)))
 
 
-def run_replica(agent: AgentConnection) -> int:
+def run_replica(agent: AgentConnection, *, name: str = "", token_log_dir: Path | None = None) -> int:
     """Load what the first message names, serve until stopped, and return the exit code."""
     spec = _receive_spec(agent)
     if spec is None:
@@ -130,6 +132,8 @@ def run_replica(agent: AgentConnection) -> int:
     engine: Engine | None = None
     try:
         engine = create_engine(spec)
+        if token_log_dir is not None:
+            engine = TokenLoggedEngine(engine, token_log_dir, name=name)
         info = engine.start(lambda progress: agent.send(LoadProgress(progress)))
         agent.send(ReplicaReady(info))
         StepLoop(engine, agent).run()
@@ -164,12 +168,13 @@ def main() -> int:
     parser.add_argument("--fd", type=int, required=True, help="inherited socket to the agent")
     parser.add_argument("--parent-pid", type=int, required=True, help="process whose end ends this one")
     parser.add_argument("--name", default="", help="model:variant, shown in the process list")
+    parser.add_argument("--token-log-dir", type=Path, help="folder of a record of every token, for tests")
     arguments = parser.parse_args()
     die_with_parent(arguments.parent_pid)
     # A terminal's Ctrl-C goes to the whole group; when to end is the agent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=arguments.fd) as connection:
-        return run_replica(AgentConnection(connection))
+        return run_replica(AgentConnection(connection), name=arguments.name, token_log_dir=arguments.token_log_dir)
 
 
 if __name__ == "__main__":

@@ -160,6 +160,7 @@ class ReplicaPool:
                 name=variant,
                 timeout_seconds=self._settings.load_timeout_seconds,
                 report_progress=lambda progress: self._progressed(replica, progress),
+                token_log_dir=self._settings.token_log_dir,
             )
         except PlatformError as error:
             await self._load_failed(replica, error)

@@ -57,13 +57,14 @@ class ReplicaProcess:
         name: str,
         timeout_seconds: float,
         report_progress: Callable[[float], None] | None = None,
+        token_log_dir: Path | None = None,
     ) -> tuple[ReplicaProcess, EngineInfo]:
-        """Start a process and load `spec` in it.
+        """Start a process and load `spec` in it; `token_log_dir` gets a record of every token.
 
         Raises:
             LoadFailed: the engine could not load, the process died, or the time is over; the process is ended.
         """
-        replica = await cls._spawn(name)
+        replica = await cls._spawn(name, token_log_dir)
         try:
             async with asyncio.timeout(timeout_seconds):
                 replica._send(StartEngine(spec))
@@ -84,7 +85,7 @@ class ReplicaProcess:
             raise
 
     @classmethod
-    async def _spawn(cls, name: str) -> ReplicaProcess:
+    async def _spawn(cls, name: str, token_log_dir: Path | None) -> ReplicaProcess:
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -94,6 +95,7 @@ class ReplicaProcess:
                 f"--fd={theirs.fileno()}",
                 f"--parent-pid={os.getpid()}",
                 f"--name={name}",
+                *(() if token_log_dir is None else (f"--token-log-dir={token_log_dir}",)),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
             )

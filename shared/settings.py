@@ -151,6 +151,10 @@ class InferenceSettings(CommonSettings):
         30.0, ge=0, description="How long a stopping worker goes on with running generations."
     )
     sample_tokens_per_second: float = Field(50.0, gt=0, description="Speed of the `sample` engine, per generation.")
+    token_log_dir: Path | None = Field(
+        None,
+        description="Folder in which replicas record every token, prompts included; for tests, off where not set.",
+    )
 
 
 class LauncherSettings(CommonSettings):
