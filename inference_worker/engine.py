@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 
+class EngineError(RuntimeError):
+    """An engine cannot start for a reason that its operator can mend; the message says how."""
+
+
 class Finish(StrEnum):
     """Why an engine ended a sequence: the first two are ordinary ends, the others are error codes."""
 
@@ -88,7 +92,8 @@ class EngineInfo:
 
     `context_length` counts prompt and answer tokens together. `max_num_batched_tokens` is the size of one step in
     tokens (0: the engine does not split prompts). `kv_cache_bytes` is what was granted, 0 if there is no cache.
-    `most_top_logprobs` is how many alternatives to a token the engine can tell.
+    `most_top_logprobs` is how many alternatives to a token the engine can tell. `unsupported` names fields of
+    `SamplingParams` that it cannot act on at all.
     """
 
     engine: str
@@ -98,6 +103,7 @@ class EngineInfo:
     max_num_batched_tokens: int = 0
     kv_cache_bytes: int = 0
     most_top_logprobs: int = 0
+    unsupported: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
 

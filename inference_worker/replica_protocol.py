@@ -132,6 +132,7 @@ def decode_replica_message(line: bytes) -> ReplicaMessage:
         case "ready":
             info = value["info"]
             info["eos_token_ids"] = tuple(info["eos_token_ids"])
+            info["unsupported"] = tuple(info["unsupported"])
             return ReplicaReady(EngineInfo(**info))
         case "failed":
             return ReplicaFailed(value["message"])

@@ -7,9 +7,18 @@ from inference_worker.engine import EngineInfo, SamplingParams
 from shared.errors import InvalidRequest
 from shared.schemas.generation import EngineOptions, GenerationRequest
 
+#: Fields of `EngineOptions` that an engine may lack, the request's own field, and what it asks for.
+_REFUSABLE = (
+    ("top_logprobs", "logprobs", "log probabilities"),
+    ("json_schema", "response_format", "answers that follow a schema"),
+)
+
 
 def check_options(options: EngineOptions, engine: EngineInfo) -> None:
     """Raises InvalidRequest for what this engine cannot do."""
+    for name, param, what in _REFUSABLE:
+        if name in engine.unsupported and getattr(options, name) is not None:
+            raise InvalidRequest(f"The model's engine, {engine.engine}, does not give {what}.", param=param)
     if (options.top_logprobs or 0) > engine.most_top_logprobs:
         raise InvalidRequest(
             f"The model's engine tells the log probabilities of at most {engine.most_top_logprobs} alternatives.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import random
 import time
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from inference_worker.engine import (
     TokenEvent,
     TokenLogprob,
 )
-from inference_worker.engines.json_grammar import compact_grammar
+from inference_worker.engines.generation_config import generation_config
 from inference_worker.engines.step_sizing import PROBE_TOKENS, measure_step_cost, tokens_per_step
 from inference_worker.variant_files import ModelLimits, read_model_limits
 
@@ -90,7 +89,7 @@ class ContinuousBatchingEngine(Engine):
         room = self._limits.context_length - len(token_ids)
         if room < 1:
             raise ValueError(f"the prompt of {len(token_ids)} tokens leaves no room in {self._limits.context_length}")
-        handle = self._add_request(token_ids, _generation_config(params, self._limits.eos_token_ids, room))
+        handle = self._add_request(token_ids, generation_config(params, self._limits.eos_token_ids, room))
         ends = frozenset(params.stop_token_ids) | (
             frozenset() if params.ignore_eos else set(self._limits.eos_token_ids)
         )
@@ -177,47 +176,10 @@ class ContinuousBatchingEngine(Engine):
         tokens = min(tokens, self._limits.context_length - 2)
         vocabulary = max(self._limits.vocab_size, 2)
         ids = [random.randrange(vocabulary) for _ in range(tokens)]
-        handle = self._add_request(ids, _generation_config(SamplingParams(max_new_tokens=1), (), 1))
+        handle = self._add_request(ids, generation_config(SamplingParams(max_new_tokens=1), (), 1))
         steps: list[float] = []
         while handle.get_status() == openvino_genai.GenerationStatus.RUNNING:
             begin = time.perf_counter()
             self._pipeline.step()
             steps.append((time.perf_counter() - begin) * 1000)
         return steps
-
-
-def _generation_config(params: SamplingParams, eos_token_ids: Sequence[int], room: int) -> Any:
-    """openvino-genai's form of the parameters; `room` bounds the answer by what is left of the context."""
-    config = openvino_genai.GenerationConfig()
-    config.max_new_tokens = min(params.max_new_tokens, room)
-    config.min_new_tokens = min(params.min_new_tokens, config.max_new_tokens)
-    # The runtime's ignore_eos would switch the caller's stop tokens off as well; not naming the model's own is enough.
-    config.ignore_eos = params.ignore_eos and not params.stop_token_ids
-    ends = set(params.stop_token_ids)
-    if not params.ignore_eos:
-        ends |= set(eos_token_ids)
-        if eos_token_ids:
-            config.eos_token_id = eos_token_ids[0]
-    config.stop_token_ids = ends
-    # The runtime tells the chosen token's log probability and no alternatives, hence `most_top_logprobs` is 0.
-    config.logprobs = 1 if params.top_logprobs is not None else 0
-    config.repetition_penalty = params.repetition_penalty
-    config.presence_penalty = params.presence_penalty
-    config.frequency_penalty = params.frequency_penalty
-    if params.temperature > 0:
-        config.do_sample = True
-        config.temperature = params.temperature
-        config.top_p = params.top_p
-        config.min_p = params.min_p
-        if params.top_k:
-            config.top_k = params.top_k
-        config.rng_seed = params.seed if params.seed is not None else random.getrandbits(31)
-    if params.json_schema is not None:
-        grammar = compact_grammar(json.loads(params.json_schema))
-        config.structured_output_config = (
-            openvino_genai.StructuredOutputConfig(json_schema=params.json_schema)
-            if grammar is None
-            else openvino_genai.StructuredOutputConfig(grammar=grammar)
-        )
-    config.validate()
-    return config

@@ -20,11 +20,19 @@ MAY_USE_HEAVY = (
     "converter_worker.stages",
     "converter_worker.stage_child",
     "inference_worker.engines.continuous_batching",
+    "inference_worker.engines.generation_config",
+    "inference_worker.engines.optimum",
+    "inference_worker.engines.stateful",
     "inference_worker.devices",
     "deploy.local.doctor",
 )
 # These have one at their top, so they in turn are imported inside functions only.
-HEAVY_AT_TOP = ("inference_worker.engines.continuous_batching",)
+HEAVY_AT_TOP = (
+    "inference_worker.engines.continuous_batching",
+    "inference_worker.engines.generation_config",
+    "inference_worker.engines.optimum",
+    "inference_worker.engines.stateful",
+)
 
 
 def _listed(module: str, names: tuple[str, ...]) -> bool:
