@@ -113,7 +113,6 @@ class AnswerResponse(Response):
         while self._generations.any_open:
             arrived = await self._generations.next_frame(self._keep_alive_seconds)
             if arrived is None:
-                await self._generations.check()
                 yield []
             elif chunks := self._read(arrived):
                 yield chunks

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+import redis.exceptions
 from pydantic import TypeAdapter
 
+from gateway.exception_handlers import redis_error
 from gateway.generations.relay import Subscription
 from gateway.principal import Principal
 from gateway.state import GatewayState
+from shared import keys
 from shared.errors import Draining, PlatformError, WorkerLost
+from shared.log import get_logger
 from shared.schemas.generation import GenerationFailed, GenerationFinished, GenerationRequest, JournalFrame
 
+_log = get_logger(__name__)
 _FRAME: TypeAdapter[JournalFrame] = TypeAdapter(JournalFrame)
 #: Seconds before the end of a stopping gateway's grace at which open answers are given up.
 _LAST_WORDS_SECONDS = 1.0
+#: Seconds of silence after which it is looked whether Redis still knows of what is waited for.
+LOSS_CHECK_SECONDS = 2.0
+#: Seconds that a Redis which does not answer is waited for.
+REDIS_PATIENCE_SECONDS = 15.0
+_AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 
 
 class RunningGenerations:
@@ -33,23 +44,28 @@ class RunningGenerations:
         self._running: dict[int, GenerationRequest] = {}
         self._subscriptions: list[Subscription] = []
         self._frames: asyncio.Queue[tuple[int, JournalFrame]] = asyncio.Queue()
-        self._drain: asyncio.Task[None] | None = None
+        self._frames_heard = 0
+        self._watches: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        """Follow what was admitted, and learn of the gateway's end."""
-        self._drain = asyncio.create_task(self._end_with_gateway())
+        """Follow what was admitted, and learn of the gateway's end and of what Redis has lost."""
+        self._watches = [asyncio.create_task(watch) for watch in (self._end_with_gateway(), self._notice_loss())]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Cancel what still runs and stop following."""
-        if self._drain is not None:
-            self._drain.cancel()
+        for watch in self._watches:
+            watch.cancel()
         for subscription in self._subscriptions:
             self._state.relay.unsubscribe(subscription)
-        for request in self._running.values():
-            await self._state.queue.cancel(request.generation_id, request.user)
+        try:
+            for request in self._running.values():
+                await self._state.queue.cancel(request.generation_id, request.user)
+        except _AWAY:
+            # The answer has its end already; what still runs goes on unread.
+            _log.warning("cancel_lost", generation_ids=[request.generation_id for request in self._running.values()])
 
     async def admit(self) -> None:
         """Queue every generation, all or none.
@@ -92,17 +108,8 @@ class RunningGenerations:
             self._open.pop(index, None)
         return index, frame
 
-    async def check(self) -> None:
-        """Make sure that what is waited for still exists: Redis may have lost it.
-
-        Raises:
-            WorkerLost: it does not.
-        """
-        for request in self._open.values():
-            if await self._state.queue.request(request.generation_id) is None:
-                raise WorkerLost("The generation was lost. Ask again.")
-
     def _put(self, index: int, frame: bytes) -> None:
+        self._frames_heard += 1
         parsed = _FRAME.validate_json(frame)
         if isinstance(parsed, GenerationFinished | GenerationFailed):
             self._running.pop(index, None)
@@ -112,6 +119,27 @@ class RunningGenerations:
         await self._state.draining.wait()
         await asyncio.sleep(max(0.0, self._state.settings.shutdown_grace_seconds - _LAST_WORDS_SECONDS))
         self._interrupt(Draining("The gateway restarts. Ask again."))
+
+    async def _notice_loss(self) -> None:
+        """End the wait where Redis has lost a generation, since nobody is left to end it, or does not come back."""
+        heard, answered_at = -1, time.monotonic()
+        while True:
+            await asyncio.sleep(LOSS_CHECK_SECONDS)
+            is_silent, heard = heard == self._frames_heard, self._frames_heard
+            try:
+                if is_silent and await self._is_any_lost():
+                    self._interrupt(WorkerLost("The generation was lost. Ask again."))
+                    return
+                answered_at = time.monotonic()
+            except _AWAY:
+                if time.monotonic() - answered_at > REDIS_PATIENCE_SECONDS:
+                    self._interrupt(redis_error())
+                    return
+
+    async def _is_any_lost(self) -> bool:
+        # What has ended may have been forgotten since; it is not lost.
+        names = [keys.generation_state(request.generation_id) for request in self._running.values()]
+        return bool(names) and await self._state.transport.exists(*names) < len(names)
 
     def _interrupt(self, error: PlatformError) -> None:
         """End the wait with an error; the generations themselves are cancelled when the context ends."""

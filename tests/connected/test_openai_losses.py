@@ -1,13 +1,17 @@
-"""Lost workers and a gateway that ends, seen through the real openai client: never a half answer that looks whole."""
+"""Lost workers, a gateway that ends and a Redis that forgets: never a half answer that looks whole."""
 
+import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import openai
 import pytest
 import redis
 
+from gateway.openai.running_generations import LOSS_CHECK_SECONDS
 from tests.helpers.pool import Pool
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import ADMIN_KEY, Gateway
@@ -91,3 +95,62 @@ def test_a_stream_that_waits_is_kept_alive_by_comments(pool: Pool) -> None:
         pool.store_path, pool.redis_url, model="recites", variant="int8", replay_text=TEXT, start_seconds=1.5
     )
     assert recite(gateway, lambda _: None, model="recites:int8") == TEXT
+
+
+@pytest.mark.parametrize("loss", ["flushed", "started anew"])
+def test_a_stream_whose_redis_forgot_it_is_broken_off(
+    pool: Pool, tmp_path: Path, loss: Literal["flushed", "started anew"]
+) -> None:
+    """Nobody is left to end such an answer: it must neither hang nor look finished, and the pool must serve again."""
+    transport = RedisServer(tmp_path / "transport").start()
+    settings = {"OVCHAT_TRANSPORT_REDIS_URL": transport.url}
+    lost_at: list[float] = []
+
+    def lose() -> None:
+        lost_at.append(time.monotonic())
+        if loss == "flushed":
+            with redis.Redis.from_url(transport.url) as client:
+                client.flushdb()
+        else:
+            transport.kill()
+            transport.start()
+
+    try:
+        gateway = pool.gateway(settings)
+        pool.worker(settings)
+        text, end = raw_stream(gateway, once("part-3", lose))
+        # Two checks see the same silence; the rest is a busy machine's.
+        assert time.monotonic() - lost_at[0] < 2 * LOSS_CHECK_SECONDS + 5
+        assert TEXT.startswith(text)
+        assert len(text) < len(TEXT)
+        (error,) = end
+        assert set(error) == {"error"}
+        assert error["error"]["code"] == "worker_lost"
+        with gateway.client() as client:
+            body = {"model": "recites", "messages": [{"role": "user", "content": "Recite."}], "max_tokens": 5}
+            assert client.post("/v1/chat/completions", json=body).status_code == 200
+    finally:
+        pool.stop()
+        transport.stop()
+
+
+def raw_stream(gateway: Gateway, each: Callable[[str], None]) -> tuple[str, list[dict[str, dict[str, str]]]]:
+    """Return what was recited, and the events that are no chunks; asserts that the stream ends by ``[DONE]``."""
+    text, others = "", []
+    body = {"model": "recites", "messages": [{"role": "user", "content": "Recite."}], "stream": True}
+    with gateway.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = []
+        for line in response.iter_lines():
+            lines.append(line)
+            if not line.startswith("data: {"):
+                continue
+            event = json.loads(line.removeprefix("data: "))
+            if "choices" not in event:
+                others.append(event)
+                continue
+            (choice,) = event["choices"]
+            assert choice["finish_reason"] is None, "it looks finished"
+            text += choice["delta"].get("content", "")
+            each(text)
+    assert lines[-2:] == ["data: [DONE]", ""]
+    return text, others
