@@ -11,10 +11,15 @@ from collections.abc import AsyncIterator, Coroutine
 from inference_worker.command_reader import read_commands
 from inference_worker.devices import Devices, discover_devices
 from inference_worker.generation_runner import GenerationRunner
+from inference_worker.host_cores import HostCores
+from inference_worker.host_memory import HostMemory
+from inference_worker.idle_unloading import unload_idle
 from inference_worker.journal_writer import JournalWriter
+from inference_worker.load_admission import LoadAdmission
 from inference_worker.loaded_replica import LoadedReplica
-from inference_worker.memory import free_memory_bytes
-from inference_worker.preloading import preload
+from inference_worker.memory import default_budget_bytes, free_memory_bytes
+from inference_worker.neighbours import ask_for_memory
+from inference_worker.preloading import preload, preloaded_variants
 from inference_worker.redis_patience import AWAY, until_answered
 from inference_worker.registration import Registration
 from inference_worker.replica_pool import PoolListener, ReplicaPool
@@ -23,6 +28,7 @@ from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared import keys
 from shared.errors import PlatformError
+from shared.host_ledger import HostLedger
 from shared.journal import Journal
 from shared.log import get_logger
 from shared.model_store import ModelStore
@@ -68,7 +74,25 @@ class Agent(PoolListener):
         self._registration = Registration(self._registry, describe=self._describe, on_lost=self._on_lost)
         self._renderer = TemplateRenderer()
         self._store = ModelStore(settings.store_path)
-        self._pool = ReplicaPool(settings, self._store, self)
+        self._host_id = settings.host_id or platform.node()
+        self._memory = HostMemory(
+            HostLedger(self._redis),
+            host_id=self._host_id,
+            worker_id=self._worker_id,
+            budget_bytes=settings.memory_budget_bytes or default_budget_bytes(),
+        )
+        cores = HostCores(self._registry, host_id=self._host_id, fixed=settings.inference_threads)
+        self._preloaded = preloaded_variants(settings.preload_models)
+        self._pool = ReplicaPool(settings, self._store, self._memory, cores, self)
+        self._loads = LoadAdmission(
+            settings,
+            self._store,
+            self._pool,
+            self._memory,
+            is_pinned=self._is_pinned,
+            on_failed=self.on_load_failed,
+            ask_neighbours=self._ask_neighbours,
+        )
         self._writer = JournalWriter(Journal(self._once_redis), worker_id=self._worker_id, on_refused=self._on_refused)
         self._slots = SlotKeeper(
             WaitingQueue(self._once_redis),
@@ -114,8 +138,16 @@ class Agent(PoolListener):
     async def _background(self) -> AsyncIterator[None]:
         """The loops of the agent; one that breaks ends the agent with its error."""
         self._commands = self._loop(self._obey())
-        preloading = preload(self._settings.preload_models, self._store, self._pool.load)
-        for work in (self._registration.run(), self._writer.run(), self._slots.run(), self._pool.watch(), preloading):
+        for work in (
+            self._registration.run(),
+            self._writer.run(),
+            self._slots.run(),
+            self._memory.run(),
+            self._loads.run(),
+            self._pool.watch(),
+            preload(self._preloaded, self._store, lambda variant: self._loads.load(variant, lasting=True)),
+            unload_idle(self._pool, self._settings.idle_unload_seconds, self._is_pinned),
+        ):
             self._loop(work)
         try:
             yield
@@ -148,11 +180,25 @@ class Agent(PoolListener):
                 self._runner.cancel(command.generation_id)
             case LoadVariant():
                 if not self._draining:
-                    self._pool.load(command.variant)
+                    self._loads.load(command.variant)
             case UnloadVariant():
-                self._pool.unload(command.variant)
+                self._unload(command)
             case Drain():
                 self._close_doors()
+
+    def _unload(self, command: UnloadVariant) -> None:
+        if command.only_idle and self._is_pinned(command.variant):
+            return
+        self._loads.forget(command.variant)
+        self._pool.unload(command.variant, only_idle=command.only_idle)
+
+    def _is_pinned(self, variant: str) -> bool:
+        return variant in self._preloaded or variant in self._registration.pinned
+
+    async def _ask_neighbours(self, missing_bytes: int) -> None:
+        await ask_for_memory(
+            self._registry, host_id=self._host_id, worker_id=self._worker_id(), missing_bytes=missing_bytes
+        )
 
     def _close_doors(self) -> None:
         if self._draining:
@@ -187,10 +233,16 @@ class Agent(PoolListener):
         return None if self._draining else self._pool.free_slots(variant)
 
     def _describe(self, worker_id: str) -> WorkerInfo:
-        replicas = self._pool.infos()
+        replicas = tuple(
+            replica.info(
+                reserved_bytes=self._memory.held_bytes(replica.variant), pinned=self._is_pinned(replica.variant)
+            )
+            for replica in self._pool
+        )
         return WorkerInfo(
             worker_id=worker_id,
-            host_id=platform.node(),
+            host_id=self._host_id,
+            node=platform.node(),
             device=self._settings.device,
             device_name=self._device_name,
             engine=self._settings.engine,
@@ -198,6 +250,8 @@ class Agent(PoolListener):
             replicas=replicas,
             max_replicas=self._settings.max_replicas,
             free_memory_bytes=free_memory_bytes(),
+            memory_budget_bytes=self._memory.budget_bytes,
+            memory_reserved_bytes=self._memory.total_held_bytes,
             versions=self._versions,
             started_ms=self._started_ms,
             generated_tokens=self._runner.generated_tokens,
@@ -208,6 +262,7 @@ class Agent(PoolListener):
         old, self._commands = self._commands, self._loop(self._obey())
         if old is not None:
             old.cancel()
+        self._memory.write_again()
         for replica in self._pool:
             self._slots.publish(replica.variant)
 
@@ -220,6 +275,12 @@ class Agent(PoolListener):
     def on_change(self, variant: str) -> None:
         self._slots.publish(variant)
         self._registration.announce()
+
+    def on_room(self) -> None:
+        self._loads.room_changed()
+
+    def on_wanted(self, variant: str) -> None:
+        self._loads.load(variant)
 
     async def on_gone(self, replica: LoadedReplica) -> bool:
         await until_answered("close", lambda: self._slots.close(replica.variant))

@@ -31,7 +31,7 @@ async def is_alive(settings: InferenceSettings) -> bool:
     finally:
         await client.aclose()
     # A container's host name is its own, so this finds no other replica of the service.
-    return any(worker.info.host_id == platform.node() and worker.info.device == settings.device for worker in workers)
+    return any(worker.info.node == platform.node() and worker.info.device == settings.device for worker in workers)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ class LoadedReplica:
     last_heard: float = field(default_factory=time.monotonic)
     generated_tokens: int = 0
     prompt_tokens: int = 0
+    ending: bool = False
+    """Its process is being stopped, on purpose."""
     _step_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_STEPS))
 
     @property
@@ -59,7 +61,11 @@ class LoadedReplica:
         """How long the engine has had work and said nothing."""
         return time.monotonic() - self.last_heard if self.computing else 0.0
 
-    def info(self) -> ReplicaInfo:
+    def idle_seconds(self) -> float:
+        """How long nothing has been assigned to it."""
+        return 0.0 if self.assigned else time.monotonic() - self.last_used
+
+    def info(self, *, reserved_bytes: int = 0, pinned: bool = False) -> ReplicaInfo:
         """What the registry tells of it."""
         model, _, variant = self.variant.partition(":")
         serving = self.serving
@@ -72,6 +78,9 @@ class LoadedReplica:
             running=len(self.assigned),
             context_length=serving.engine.context_length if serving else None,
             memory_bytes=serving.process.resident_bytes() if serving else None,
+            reserved_bytes=reserved_bytes,
+            pinned=pinned,
+            idle_seconds=round(self.idle_seconds(), 1),
             load_progress=self.load_progress if self.state == "loading" else None,
             load_seconds=serving.load_seconds if serving else None,
             step_ms=steps[int(len(steps) * 0.95)] if steps else None,

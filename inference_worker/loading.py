@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inference_worker.engine import EngineSpec
+from inference_worker.host_cores import CoreShare
 from inference_worker.memory import default_kv_cache_bytes
+from inference_worker.memory_need import MemoryNeed, memory_need, sample_memory_need
 from inference_worker.text.variant_text import BYTE_EOS_TOKEN_ID, BYTE_LETTER_IDS, VariantText
 from inference_worker.variant_files import read_json
 from shared.errors import VariantCorrupt, VariantNotPublished
@@ -16,6 +19,8 @@ from shared.settings import InferenceSettings
 
 #: Options of the sample engine, where a test's variant brings some.
 _SAMPLE_OPTIONS_NAME = "sample_engine.json"
+#: Among them, but for the worker: the memory that the variant claims.
+_SAMPLE_MEMORY = "memory_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +31,28 @@ class VariantAssets:
     spec: EngineSpec
 
 
+def read_memory_need(variant: str, *, settings: InferenceSettings, store: ModelStore) -> MemoryNeed:
+    """Return what a replica of a variant will need, from its manifest alone.
+
+    Raises:
+        VariantNotPublished: the store has no such variant.
+        VariantCorrupt: its manifest or its options cannot be read.
+    """
+    model, _, name = variant.partition(":")
+    try:
+        manifest = store.manifest(model, name)
+    except VariantNotPublished:
+        if settings.engine != "sample":
+            raise
+        return sample_memory_need(None)
+    if settings.engine == "sample":
+        declared = _sample_options(store.variant_dir(model, name), variant).get(_SAMPLE_MEMORY)
+        return sample_memory_need(declared if isinstance(declared, int) else None)
+    return memory_need(weights_bytes=manifest.weights_bytes, kv_cache_bytes=_kv_cache_bytes(settings))
+
+
 def read_assets(
-    variant: str, *, settings: InferenceSettings, store: ModelStore, step_tokens: int | None
+    variant: str, *, settings: InferenceSettings, store: ModelStore, cores: CoreShare, step_tokens: int | None
 ) -> VariantAssets:
     """Check the variant's files and read what text needs; `step_tokens` is an earlier load's step size.
 
@@ -42,29 +67,43 @@ def read_assets(
     except VariantNotPublished:
         if settings.engine != "sample":
             raise
-        return VariantAssets(VariantText.byte_level(), _spec(settings, folder, None, _byte_level_options(settings), {}))
+        spec = _spec(settings, folder, cores, None, _byte_level_options(settings), {})
+        return VariantAssets(VariantText.byte_level(), spec)
     options: dict[str, object] = {}
     if settings.engine == "sample":
-        try:
-            options = {
-                "tokens_per_second": settings.sample_tokens_per_second,
-                **read_json(folder / _SAMPLE_OPTIONS_NAME),
-            }
-        except ValueError as error:
-            raise VariantCorrupt(f"{_SAMPLE_OPTIONS_NAME} of {variant} cannot be read.") from error
-    properties = plugin_properties(settings.device, manifest.weight_format)
-    return VariantAssets(VariantText.from_folder(folder), _spec(settings, folder, step_tokens, options, properties))
+        declared = _sample_options(folder, variant)
+        declared.pop(_SAMPLE_MEMORY, None)
+        options = {"tokens_per_second": settings.sample_tokens_per_second, **declared}
+    properties = plugin_properties(settings.device, manifest.weight_format, cores)
+    spec = _spec(settings, folder, cores, step_tokens, options, properties)
+    return VariantAssets(VariantText.from_folder(folder), spec)
 
 
-def plugin_properties(device: str, weight_format: WeightFormat) -> dict[str, str]:
+def plugin_properties(device: str, weight_format: WeightFormat, cores: CoreShare) -> dict[str, str]:
     """Return what the device's plugin is told beside the engine's own choices.
 
     A CPU with bfloat16 computes in it by default, which rounds fp16 weights to fewer digits: the demo model then
     answers worse in fp16 than in int4. Whoever serves fp16 wants its precision.
+
+    A replica's threads are pinned from the first core on. Two agents would pin theirs to the same ones.
     """
-    if device == "CPU" and weight_format == "fp16":
-        return {"INFERENCE_PRECISION_HINT": "f32"}
-    return {}
+    if device != "CPU":
+        return {}
+    properties = {} if cores.alone else {"ENABLE_CPU_PINNING": "NO"}
+    if weight_format == "fp16":
+        properties["INFERENCE_PRECISION_HINT"] = "f32"
+    return properties
+
+
+def _sample_options(folder: Path, variant: str) -> dict[str, Any]:
+    try:
+        return read_json(folder / _SAMPLE_OPTIONS_NAME)
+    except ValueError as error:
+        raise VariantCorrupt(f"{_SAMPLE_OPTIONS_NAME} of {variant} cannot be read.") from error
+
+
+def _kv_cache_bytes(settings: InferenceSettings) -> int:
+    return settings.kv_cache_bytes or default_kv_cache_bytes(settings.max_replicas)
 
 
 def _byte_level_options(settings: InferenceSettings) -> dict[str, object]:
@@ -80,6 +119,7 @@ def _byte_level_options(settings: InferenceSettings) -> dict[str, object]:
 def _spec(
     settings: InferenceSettings,
     folder: Path,
+    cores: CoreShare,
     step_tokens: int | None,
     options: dict[str, object],
     properties: dict[str, str],
@@ -89,8 +129,8 @@ def _spec(
         model_dir=folder.absolute(),
         device=settings.device,
         slots=settings.max_sequences,
-        threads=settings.inference_threads or 0,
-        kv_cache_bytes=settings.kv_cache_bytes or default_kv_cache_bytes(settings.max_replicas),
+        threads=cores.threads,
+        kv_cache_bytes=_kv_cache_bytes(settings),
         step_target_ms=settings.step_target_ms,
         max_num_batched_tokens=step_tokens,
         prefix_caching=settings.prefix_caching,

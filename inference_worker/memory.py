@@ -9,6 +9,8 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _CGROUP_USED = Path("/sys/fs/cgroup/memory.current")
 #: Share of the memory that the KV caches of all replicas may take together; weights and the system need the rest.
 _KV_SHARE = 0.25
+#: Share of the memory that replicas may take where nothing says how much; the rest is the system's and the gateway's.
+_BUDGET_SHARE = 0.8
 
 
 def total_memory_bytes() -> int:
@@ -23,6 +25,11 @@ def free_memory_bytes() -> int:
     available = _meminfo_bytes("MemAvailable")
     limit, used = _cgroup_bytes(_CGROUP_LIMIT), _cgroup_bytes(_CGROUP_USED)
     return available if limit is None or used is None else max(0, min(available, limit - used))
+
+
+def default_budget_bytes() -> int:
+    """What all replicas of the host may take together: the container's limit less its own needs, or a share."""
+    return int(total_memory_bytes() * _BUDGET_SHARE)
 
 
 def default_kv_cache_bytes(max_replicas: int) -> int:

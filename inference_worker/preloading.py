@@ -15,9 +15,14 @@ _log = get_logger(__name__)
 LOOK_SECONDS = 2.0
 
 
-async def preload(names: str, store: ModelStore, load: Callable[[str], None]) -> None:
-    """Load each of the comma-separated ``model:variant`` names once it is published; return when all are."""
-    missing = [name.strip() for name in names.split(",") if name.strip()]
+def preloaded_variants(names: str) -> frozenset[str]:
+    """Return the comma-separated ``model:variant`` names of the setting."""
+    return frozenset(name.strip() for name in names.split(",") if name.strip())
+
+
+async def preload(names: frozenset[str], store: ModelStore, load: Callable[[str], None]) -> None:
+    """Load each variant once it is published; return when all are."""
+    missing = sorted(names)
     if missing:
         _log.info("preload", variants=missing)
     while missing:

@@ -27,6 +27,8 @@ class Registration:
         self._worker_id = new_id("w")
         self._soon = asyncio.Event()
         self._registered = False
+        self.pinned: frozenset[str] = frozenset()
+        """The variants that no worker ends by itself, as of the last heartbeat."""
 
     @property
     def worker_id(self) -> str:
@@ -56,8 +58,9 @@ class Registration:
 
     async def beat(self) -> None:
         """One heartbeat."""
-        alive = await self._registry.heartbeat(self._describe(self._worker_id), register=not self._registered)
-        if alive:
+        pinned = await self._registry.heartbeat(self._describe(self._worker_id), register=not self._registered)
+        if pinned is not None:
+            self.pinned = pinned
             if not self._registered:
                 self._registered = True
                 _log.info("worker_registered", worker_id=self._worker_id)

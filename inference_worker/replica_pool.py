@@ -6,14 +6,17 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterator
 
+from inference_worker.host_cores import HostCores
+from inference_worker.host_memory import HostMemory
 from inference_worker.loaded_replica import LoadedReplica, Serving
 from inference_worker.loading import read_assets
+from inference_worker.memory_need import MemoryNeed
 from inference_worker.replica_process import ReplicaProcess
 from inference_worker.replica_protocol import StepDone
 from shared.errors import InternalError, LoadFailed, PlatformError
 from shared.log import get_logger
 from shared.model_store import ModelStore
-from shared.schemas.workers import ReplicaInfo
+from shared.schemas.workers import ReplicaState
 from shared.settings import InferenceSettings
 
 _log = get_logger(__name__)
@@ -35,6 +38,12 @@ class PoolListener:
     def on_change(self, variant: str) -> None:
         """A replica's state changed: the registry should know soon."""
 
+    def on_room(self) -> None:
+        """A replica ended, or is idle and could."""
+
+    def on_wanted(self, variant: str) -> None:
+        """A variant whose replica died is still needed here."""
+
     async def on_gone(self, replica: LoadedReplica) -> bool:
         """A replica's process died; returns whether its generations still need the variant here."""
         return False
@@ -47,15 +56,22 @@ class PoolListener:
 
 
 class ReplicaPool:
-    """At most `max_replicas` processes; the least recently used idle one makes room."""
+    """A process a variant. What may be started, and when, is `load_admission`'s; memory is given back here."""
 
-    def __init__(self, settings: InferenceSettings, store: ModelStore, listener: PoolListener) -> None:
+    def __init__(
+        self,
+        settings: InferenceSettings,
+        store: ModelStore,
+        memory: HostMemory,
+        cores: HostCores,
+        listener: PoolListener,
+    ) -> None:
         self._settings = settings
         self._store = store
+        self._memory = memory
+        self._cores = cores
         self._listener = listener
         self._replicas: dict[str, LoadedReplica] = {}
-        self._wanted: dict[str, None] = {}
-        """Variants that were asked for while every replica was busy, oldest first."""
         self._step_tokens: dict[str, int] = {}
         self._deaths: dict[str, list[float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,6 +79,14 @@ class ReplicaPool:
 
     def __iter__(self) -> Iterator[LoadedReplica]:
         return iter(list(self._replicas.values()))
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+    def state_of(self, variant: str) -> ReplicaState | None:
+        """The state of a variant's replica; None where there is none."""
+        replica = self._replicas.get(variant)
+        return None if replica is None else replica.state
 
     def find_ready(self, variant: str) -> LoadedReplica | None:
         """The replica that takes generations of a variant."""
@@ -74,35 +98,30 @@ class ReplicaPool:
         replica = self._replicas.get(variant)
         return None if replica is None else replica.free_slots
 
-    def infos(self) -> tuple[ReplicaInfo, ...]:
-        """All replicas as the registry tells of them."""
-        return tuple(replica.info() for replica in self)
+    def start(self, variant: str, need: MemoryNeed) -> None:
+        """Start a replica whose memory is reserved; returns at once."""
+        replica = self._replicas[variant] = LoadedReplica(variant)
+        self._spawn(self._load(replica, need))
 
-    def load(self, variant: str) -> None:
-        """Start a replica, or as soon as there is room; returns at once."""
-        if self._stopping:
-            return
-        if variant in self._replicas:
-            self._listener.on_change(variant)
-            return
-        self._wanted[variant] = None
-        self._make_room()
+    def tell(self, variant: str) -> None:
+        """Tell the registry of a replica again."""
+        self._listener.on_change(variant)
 
-    def unload(self, variant: str) -> None:
-        """End a replica once it is idle; returns at once."""
-        self._wanted.pop(variant, None)
+    def unload(self, variant: str, *, only_idle: bool = False) -> None:
+        """End a replica once it is idle, or only where it is idle now; returns at once."""
         replica = self._replicas.get(variant)
-        if replica is not None and replica.state == "ready":
-            replica.state = "unloading"
-            self._spawn(self._close(replica))
+        if replica is None or replica.state != "ready" or (only_idle and replica.assigned):
+            return
+        replica.state = "unloading"
+        self._spawn(self._close(replica))
 
     def became_idle(self, replica: LoadedReplica) -> None:
         """Nothing is assigned to a replica any more."""
         replica.last_used = time.monotonic()
         if replica.state == "unloading":
             self._spawn(self._end(replica))
-        elif self._wanted:
-            self._make_room()
+        else:
+            self._listener.on_room()
 
     async def watch(self) -> None:
         """Kill hung engines, until cancelled."""
@@ -116,7 +135,6 @@ class ReplicaPool:
     async def stop(self) -> None:
         """End every process; idempotent."""
         self._stopping = True
-        self._wanted.clear()
         # Loading ones end with their task, which ends the process that it started.
         for task in list(self._tasks):
             task.cancel()
@@ -124,26 +142,7 @@ class ReplicaPool:
         replicas, self._replicas = list(self._replicas.values()), {}
         await asyncio.gather(*(replica.serving.process.stop() for replica in replicas if replica.serving is not None))
 
-    def _make_room(self) -> None:
-        for variant in list(self._wanted):
-            if len(self._replicas) < self._settings.max_replicas:
-                del self._wanted[variant]
-                replica = self._replicas[variant] = LoadedReplica(variant)
-                self._spawn(self._load(replica))
-                continue
-            if any(replica.state == "unloading" for replica in self):
-                return
-            idle = [replica for replica in self if replica.state == "ready" and not replica.assigned]
-            if not idle:
-                _log.info("load_waits", variant=variant, replicas=len(self._replicas))
-                return
-            oldest = min(idle, key=lambda replica: replica.last_used)
-            wanted = dict(self._wanted)
-            self.unload(oldest.variant)
-            self._wanted = wanted
-            return
-
-    async def _load(self, replica: LoadedReplica) -> None:
+    async def _load(self, replica: LoadedReplica, need: MemoryNeed) -> None:
         variant = replica.variant
         begin = time.monotonic()
         self._listener.on_change(variant)
@@ -153,6 +152,7 @@ class ReplicaPool:
                 variant,
                 settings=self._settings,
                 store=self._store,
+                cores=await self._cores.share(),
                 step_tokens=self._step_tokens.get(variant),
             )
             process, info = await ReplicaProcess.start(
@@ -176,6 +176,7 @@ class ReplicaPool:
         replica.serving = Serving(process, info, assets.text, round(time.monotonic() - begin, 2))
         replica.state = "ready"
         replica.last_used = time.monotonic()
+        self._memory.settle(variant, max(need.serving_bytes, process.resident_bytes() or 0))
         _log.info(
             "replica_ready",
             variant=variant,
@@ -185,6 +186,7 @@ class ReplicaPool:
             step_tokens=info.max_num_batched_tokens,
         )
         self._listener.on_change(variant)
+        self._listener.on_room()
         await self._serve(replica, process)
 
     def _progressed(self, replica: LoadedReplica, progress: float) -> None:
@@ -201,18 +203,17 @@ class ReplicaPool:
             raise
         code = await process.wait()
         await process.kill()
-        if self._stopping or self._replicas.get(replica.variant) is not replica:
+        if self._stopping or replica.ending:
             return
         _log.error("replica_died", variant=replica.variant, code=code, message=process.failure)
         replica.state = "failed"
-        del self._replicas[replica.variant]
-        self._listener.on_change(replica.variant)
+        self._forget(replica)
         needed = await self._listener.on_gone(replica)
         if self._dies_too_often(replica.variant):
             error = LoadFailed(f"The engine of {replica.variant} died {_MOST_DEATHS} times within a minute.")
             await self._listener.on_load_failed(replica.variant, error)
         elif needed:
-            self.load(replica.variant)
+            self._listener.on_wanted(replica.variant)
 
     def _dies_too_often(self, variant: str) -> bool:
         now = time.monotonic()
@@ -223,10 +224,8 @@ class ReplicaPool:
     async def _load_failed(self, replica: LoadedReplica, error: PlatformError) -> None:
         _log.error("load_failed", variant=replica.variant, code=error.code, reason=error.message)
         replica.state = "failed"
-        self._replicas.pop(replica.variant, None)
-        self._listener.on_change(replica.variant)
+        self._forget(replica)
         await self._listener.on_load_failed(replica.variant, error)
-        self._make_room()
 
     async def _close(self, replica: LoadedReplica) -> None:
         await self._listener.on_closing(replica)
@@ -234,13 +233,20 @@ class ReplicaPool:
             await self._end(replica)
 
     async def _end(self, replica: LoadedReplica) -> None:
-        if self._replicas.get(replica.variant) is not replica or replica.serving is None:
+        if replica.ending or replica.serving is None or self._replicas.get(replica.variant) is not replica:
             return
-        del self._replicas[replica.variant]
+        replica.ending = True
+        # Its memory and its place are free only when the process is gone.
         await replica.serving.process.stop()
         _log.info("replica_ended", variant=replica.variant)
+        self._forget(replica)
+
+    def _forget(self, replica: LoadedReplica) -> None:
+        if self._replicas.get(replica.variant) is replica:
+            del self._replicas[replica.variant]
+            self._memory.settle(replica.variant, 0)
         self._listener.on_change(replica.variant)
-        self._make_room()
+        self._listener.on_room()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -15,6 +15,9 @@ DEFAULT_VARIANTS = "ovchat:{models}:defaults"
 #: Hash, field model -> the newest conversion of it; keeps two sources from taking one name at the same time.
 MODEL_JOBS = "ovchat:{models}:jobs"
 
+#: Hash, field ``model:variant`` -> Placement JSON: what admins want loaded wherever nobody asks for it.
+PLACEMENTS = "ovchat:{models}:placements"
+
 # --- state: conversions ---------------------------------------------------------------------------------------------
 
 #: Sorted set of conversion ids, score = creation time in ms.
@@ -134,6 +137,20 @@ REAPER_LEASE = "ovchat:{pool}:reaper"
 GATEWAYS = "ovchat:{pool}:gateways"
 
 
+#: Set of ``model:variant`` names that no worker ends by itself; gateways copy it from PLACEMENTS.
+PINNED = "ovchat:{pool}:pinned"
+
+
+def host_ledger(host_id: str) -> str:
+    """Hash, field ``worker_id|model:variant`` -> bytes of a host's memory that are reserved for the replica."""
+    return f"ovchat:{{pool}}:ledger:{host_id}"
+
+
+def chat_worker(chat: str) -> str:
+    """Worker id with a time to live: who answered last in a chat and may still have its prefix in the KV cache."""
+    return f"ovchat:{{pool}}:chat_worker:{chat}"
+
+
 def waiting(variant: str) -> str:
     """Sorted set of generations that wait for ``model:variant``; score = place in the fair order."""
     return f"ovchat:{{pool}}:waiting:{variant}"
@@ -157,6 +174,11 @@ def in_hand(user: str) -> str:
 def begun_in_minute(user: str) -> str:
     """Sorted set of the generations that a user began in the last 60 seconds; score = ms of Redis' clock."""
     return f"ovchat:{{pool}}:minute:{user}"
+
+
+def reserved_tokens(user: str) -> str:
+    """Hash of what a user's generations may still use of the day's tokens: generation id -> ``tokens:until_ms``."""
+    return f"ovchat:{{pool}}:reserved:{user}"
 
 
 def worker_stream(worker_id: str) -> str:

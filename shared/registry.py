@@ -43,10 +43,16 @@ class Registry:
         self._heartbeat = load_script(transport, "heartbeat")
         self._reap = load_script(transport, "reap")
 
-    async def heartbeat(self, info: WorkerInfo, *, register: bool = False) -> bool:
-        """Say that a worker lives; False means that it was declared lost and must take a new id."""
+    async def heartbeat(self, info: WorkerInfo, *, register: bool = False) -> frozenset[str] | None:
+        """Say that a worker lives; return the variants that no worker ends by itself.
+
+        None means that the worker was declared lost and must take a new id.
+        """
         payload = orjson.dumps(info.model_dump())
-        return bool(await self._heartbeat(args=[info.worker_id, payload, int(register)]))
+        alive, pinned = cast(
+            tuple[int, list[bytes]], await self._heartbeat(args=[info.worker_id, payload, int(register)])
+        )
+        return frozenset(name.decode() for name in pinned) if alive else None
 
     async def set_slots(self, worker_id: str, variant: str, free: int | None) -> None:
         """Open a ready replica's slots, or close them with None."""

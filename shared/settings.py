@@ -134,8 +134,18 @@ class InferenceSettings(CommonSettings):
     preload_models: str = Field(
         "", description="Comma-separated `model:variant` names, loaded at start or as soon as they are published."
     )
-    max_replicas: int = Field(
-        3, ge=1, description="Variants loaded at once; the least recently used idle one makes room."
+    max_replicas: int = Field(3, ge=1, description="Variants loaded at once; the least valuable idle one makes room.")
+    idle_unload_seconds: float = Field(
+        1800.0, ge=0, description="A replica that nobody used for so long is ended unless it is pinned; 0 keeps it."
+    )
+    memory_budget_bytes: int | None = Field(
+        None,
+        ge=1 << 20,
+        description="Memory that all replicas of the host may take; 80 % of the container's limit or the host's memory "
+        "where not set.",
+    )
+    host_id: str | None = Field(
+        None, description="Workers with the same one share memory and cores; the host's name where not set."
     )
     max_sequences: int = Field(64, ge=1, description="Generations that one replica works on at once.")
     kv_cache_bytes: int | None = Field(
@@ -145,7 +155,11 @@ class InferenceSettings(CommonSettings):
     step_target_ms: float = Field(
         120.0, gt=0, description="Engine step duration that prefill batches are sized for on this host."
     )
-    inference_threads: int | None = Field(None, ge=1, description="CPU threads of a replica; all cores where not set.")
+    inference_threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads of a replica; where not set, all cores divided by the CPU workers of the host.",
+    )
     load_timeout_seconds: float = Field(600.0, gt=0, description="Longest time that loading a variant may take.")
     drain_grace_seconds: float = Field(
         30.0, ge=0, description="How long a stopping worker goes on with running generations."

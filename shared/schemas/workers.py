@@ -21,6 +21,9 @@ class ReplicaInfo(Message):
     running: int = 0
     context_length: int | None = None
     memory_bytes: int | None = Field(None, description="Resident memory of the process.")
+    reserved_bytes: int = Field(0, description="Memory of the host that is reserved for it.")
+    pinned: bool = Field(False, description="It is never ended to make room or for being idle.")
+    idle_seconds: float = Field(0.0, description="How long nothing has been assigned to it.")
     load_progress: float | None = None
     load_seconds: float | None = None
     step_ms: float | None = Field(None, description="Recent duration of an engine step, 95th percentile.")
@@ -37,7 +40,8 @@ class WorkerInfo(Message):
     """One agent in the registry and in ``GET /api/v1/workers``."""
 
     worker_id: str
-    host_id: str
+    host_id: str = Field(description="Workers with the same one share memory and cores.")
+    node: str = Field("", description="Name of the machine or container that the worker runs on.")
     device: str
     device_name: str
     engine: str
@@ -45,6 +49,8 @@ class WorkerInfo(Message):
     replicas: tuple[ReplicaInfo, ...] = ()
     max_replicas: int
     free_memory_bytes: int | None = None
+    memory_budget_bytes: int | None = Field(None, description="Memory that all replicas of the host may take.")
+    memory_reserved_bytes: int = Field(0, description="What this worker's replicas have reserved of it.")
     versions: dict[str, str] = Field(default_factory=dict)
     started_ms: int
     generated_tokens: int = Field(0, description="Tokens generated since the worker started.")
@@ -75,10 +81,11 @@ class LoadVariant(Message):
 
 
 class UnloadVariant(Message):
-    """Command: end the replica of ``model:variant`` once it is idle."""
+    """Command: end the replica of ``model:variant`` once it is idle, or only where it is idle and not pinned."""
 
     kind: Literal["unload"] = "unload"
     variant: str
+    only_idle: bool = False
 
 
 class Drain(Message):

@@ -16,10 +16,11 @@ from tests.helpers.redis_server import free_port
 pytestmark = pytest.mark.connected
 
 
-def _worker(*, host_id: str, device: str = "CPU") -> WorkerInfo:
+def _worker(*, node: str, device: str = "CPU") -> WorkerInfo:
     return WorkerInfo(
-        worker_id=f"w-{host_id}-{device}",
-        host_id=host_id,
+        worker_id=f"w-{node}-{device}",
+        host_id="one-for-all",
+        node=node,
         device=device,
         device_name=device,
         engine="sample",
@@ -32,10 +33,10 @@ def _worker(*, host_id: str, device: str = "CPU") -> WorkerInfo:
 async def test_a_worker_lives_when_its_heartbeat_is_in_the_registry(redis_url: str, transport: AsyncRedis) -> None:
     registry = Registry(transport)
     settings = InferenceSettings(redis_url=redis_url)
-    await registry.heartbeat(_worker(host_id="another-host"), register=True)
-    await registry.heartbeat(_worker(host_id=platform.node(), device="GPU"), register=True)
+    await registry.heartbeat(_worker(node="another-container"), register=True)
+    await registry.heartbeat(_worker(node=platform.node(), device="GPU"), register=True)
     assert not await is_alive(settings)
-    await registry.heartbeat(_worker(host_id=platform.node()), register=True)
+    await registry.heartbeat(_worker(node=platform.node()), register=True)
     assert await is_alive(settings)
 
 

@@ -221,7 +221,7 @@ async def test_a_lost_worker_gives_its_generations_back_in_front(
     assert reaped.requeued == ("old",)
     assert await queue.position("old", VARIANT) == 0
     assert await queue.take("w1", VARIANT) == -1
-    assert await registry.heartbeat(a_worker("w1")) is False, "it must learn that it was declared lost"
+    assert await registry.heartbeat(a_worker("w1")) is None, "it must learn that it was declared lost"
 
 
 async def test_a_generation_that_kills_its_workers_is_given_up(

@@ -1,0 +1,22 @@
+"""Ends replicas that nobody has used for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from inference_worker.replica_pool import ReplicaPool
+from shared.log import get_logger
+
+_log = get_logger(__name__)
+_LOOKS_A_TIME = 20
+
+
+async def unload_idle(pool: ReplicaPool, idle_seconds: float, is_pinned: Callable[[str], bool]) -> None:
+    """End what has been idle for so long and is not pinned, until cancelled; 0 seconds keeps everything."""
+    while idle_seconds:
+        await asyncio.sleep(min(5.0, max(0.05, idle_seconds / _LOOKS_A_TIME)))
+        for replica in pool:
+            if replica.state == "ready" and replica.idle_seconds() > idle_seconds and not is_pinned(replica.variant):
+                _log.info("replica_idle", variant=replica.variant, idle_seconds=round(replica.idle_seconds()))
+                pool.unload(replica.variant, only_idle=True)
