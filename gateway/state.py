@@ -126,6 +126,7 @@ async def open_state(
             queue,
             dispatcher,
             UserLimits(transport, usage, defaults),
+            metrics,
             gateway_id=gateway_id,
             max_waiting=settings.max_waiting,
         )

@@ -18,6 +18,11 @@ from shared.scripts import load_script
 #: Attempts that a generation gets before it fails with ``worker_lost``.
 MAX_ATTEMPTS = 5
 
+#: Why a generation waits again: its worker fell silent, or left by itself; its engine's process died; it was assigned
+#: to a replica in the moment in which that went away.
+MoveCause = Literal["worker_lost", "worker_left", "replica_lost", "not_ready"]
+MigrationType = Literal["new_request", "ongoing_request"]
+
 CancelOutcome = Literal["not_found", "ended", "cancelled", "sent"]
 
 
@@ -27,6 +32,14 @@ class Enqueued:
 
     outcome: Literal["queued", "exists", "overloaded"]
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A way in which a generation came to wait again, before its first frame (``new_request``) or after it."""
+
+    cause: MoveCause
+    type: MigrationType
 
 
 class WaitingQueue:
@@ -117,9 +130,20 @@ class WaitingQueue:
         frame = encode_frame(GenerationFailed(generation_id=generation_id, error=error.body()))
         return bool(await self._fail(args=[generation_id, "waiting" if only_waiting else "any", frame]))
 
-    async def requeue(self, worker_id: str, generation_id: str, attempt: int) -> int:
+    async def requeue(self, worker_id: str, generation_id: str, attempt: int, cause: MoveCause = "replica_lost") -> int:
         """Give an assigned generation back; return its new attempt, 0 if it is not ours any more, -1 if spent."""
-        return cast(int, await self._requeue(args=[worker_id, generation_id, attempt, MAX_ATTEMPTS]))
+        return cast(int, await self._requeue(args=[worker_id, generation_id, attempt, MAX_ATTEMPTS, cause]))
+
+    async def moves(self, generation_id: str) -> dict[Move, int]:
+        """Return how often a generation came to wait again, and why."""
+        fields = cast(dict[bytes, bytes], await self._redis.hgetall(keys.generation_state(generation_id)))
+        moves = {}
+        for name, count in fields.items():
+            kind, _, rest = name.decode().partition(":")
+            if kind == "moved":
+                cause, _, migration_type = rest.partition(":")
+                moves[Move(cast(MoveCause, cause), cast(MigrationType, migration_type))] = int(count)
+        return moves
 
     async def waiting_variants(self) -> frozenset[str]:
         """Return the ``model:variant`` names that something waits for."""

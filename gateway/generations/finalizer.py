@@ -118,14 +118,21 @@ class Finalizer:
         ended = _Ended.of(await self._journal.read(generation_id))
         if request is not None and ended.end is not None:
             await self._store_answer(request.chat_id, generation_id, ended)
-            await self._usage.count_generation(
+            counted = await self._usage.count_generation(
                 generation_id,
                 request.user,
                 prompt_tokens=ended.started.prompt_tokens if ended.started else 0,
                 completion_tokens=ended.tokens,
             )
+            if counted:
+                self._metrics.generation_ended(
+                    request.variant_key,
+                    ended.end,
+                    ended.started,
+                    generated_tokens=ended.tokens,
+                    moves=await self._queue.moves(generation_id),
+                )
             await self._journal.expire(generation_id, self._journal_ttl_seconds)
-            self._metrics.generation_ended(ended.end, ended.started)
             _log.info("generation_ended", generation_id=generation_id, kind=ended.end.type)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.xack(keys.FINISHED, keys.FINALIZERS, entry_id)

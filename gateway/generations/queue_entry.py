@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from gateway.generations.dispatcher import Dispatcher
+from gateway.health.metrics import GatewayMetrics
 from gateway.limits.user_limits import UserLimits
 from gateway.principal import Principal
 from shared import keys
-from shared.errors import Overloaded
+from shared.errors import Overloaded, QuotaExceeded, RateLimited
 from shared.redis_client import AsyncRedis
 from shared.schemas.generation import GenerationRequest
 from shared.waiting_queue import WaitingQueue
@@ -21,6 +25,7 @@ class QueueEntry:
         queue: WaitingQueue,
         dispatcher: Dispatcher,
         limits: UserLimits,
+        metrics: GatewayMetrics,
         *,
         gateway_id: str,
         max_waiting: int,
@@ -29,6 +34,7 @@ class QueueEntry:
         self._queue = queue
         self._dispatcher = dispatcher
         self._limits = limits
+        self._metrics = metrics
         self._gateway_id = gateway_id
         self._max_waiting = max_waiting
 
@@ -42,10 +48,11 @@ class QueueEntry:
             QuotaExceeded: the user's tokens of the day are spent.
             Overloaded: as many as may wait for ``model:variant`` already do.
         """
-        await self._limits.admit(principal, *generation_ids)
-        if await self._redis.zcard(keys.waiting(variant)) >= self._max_waiting:
-            await self.give_back(principal, *generation_ids)
-            raise self._overloaded()
+        with self._counting_refusals(variant):
+            await self._limits.admit(principal, *generation_ids)
+            if await self._redis.zcard(keys.waiting(variant)) >= self._max_waiting:
+                await self.give_back(principal, *generation_ids)
+                raise self._overloaded()
 
     async def give_back(self, principal: Principal, *generation_ids: str) -> None:
         """Take an admission back; what is queued stays."""
@@ -57,13 +64,14 @@ class QueueEntry:
         Raises:
             RateLimited, QuotaExceeded, Overloaded: as :meth:`admit`.
         """
-        await self._limits.admit(principal, request.generation_id)
-        enqueued = await self._queue.enqueue(
-            request, self._gateway_id, self._max_waiting, weight=principal.limits.weight
-        )
-        if enqueued.outcome == "overloaded":
-            await self.give_back(principal, request.generation_id)
-            raise self._overloaded()
+        with self._counting_refusals(request.variant_key):
+            await self._limits.admit(principal, request.generation_id)
+            enqueued = await self._queue.enqueue(
+                request, self._gateway_id, self._max_waiting, weight=principal.limits.weight
+            )
+            if enqueued.outcome == "overloaded":
+                await self.give_back(principal, request.generation_id)
+                raise self._overloaded()
         if enqueued.outcome == "queued":
             await self._dispatcher.place(request.variant_key)
         return enqueued.position
@@ -75,6 +83,14 @@ class QueueEntry:
             return None
         position = await self._queue.position(generation_id, request.variant_key)
         return None if position is None else (request, position)
+
+    @contextmanager
+    def _counting_refusals(self, variant: str) -> Iterator[None]:
+        try:
+            yield
+        except (RateLimited, QuotaExceeded, Overloaded) as error:
+            self._metrics.rejected(variant, error)
+            raise
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(

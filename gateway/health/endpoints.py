@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from gateway.dependencies import StateDep
 from gateway.exception_handlers import redis_error
-from shared import keys
+from gateway.health.pool_view import PoolView, look_at_pool
 from shared.errors import Draining
 
 router = APIRouter(tags=["health"])
@@ -48,9 +48,10 @@ async def readyz(state: StateDep) -> Health:
 
 @router.get("/metrics", response_class=Response)
 async def metrics(state: StateDep) -> Response:
-    """Return the metrics in Prometheus' text form."""
-    waiting = {
-        variant: await state.transport.zcard(keys.waiting(variant)) for variant in await state.queue.waiting_variants()
-    }
-    body = state.metrics.render(await state.registry.workers(), waiting)
-    return Response(body, media_type=CONTENT_TYPE_LATEST)
+    """Return the metrics in Prometheus' text form; without those of the pool while Redis is away."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            pool = await look_at_pool(state.redis, state.transport, state.registry)
+    except (redis.exceptions.RedisError, OSError):
+        pool = PoolView()
+    return Response(state.metrics.render(pool), media_type=CONTENT_TYPE_LATEST)

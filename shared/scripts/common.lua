@@ -3,6 +3,7 @@
 --   attempt  fencing number: a writer with an older one is refused
 --   seq      number of the last delta;  n, k  id of the last journal entry (n frames, k silent entries after it)
 --   user, chat_id, variant, worker, queued_ms
+--   moved:<cause>:<new_request|ongoing_request>  how often it came to wait again, before its first frame or after it
 --   tag, cost  its place in the fair order, and how far apart its user's places are (1 / weight)
 
 local POOL = 'ovchat:{pool}:'
@@ -166,9 +167,11 @@ end
 
 -- Put a generation back into the place where it waits, under a new attempt: in front of all that was never taken,
 -- beside others that were given back in the order of arrival. Its user has paid for it, so it costs nothing again.
-local function wait_again(gid, worker)
+local function wait_again(gid, worker, cause)
   local state = key(gid, 'state')
-  local fields = redis.call('HMGET', state, 'variant', 'queued_ms')
+  local fields = redis.call('HMGET', state, 'variant', 'queued_ms', 'n')
+  local type = tonumber(fields[3] or 0) > 0 and 'ongoing_request' or 'new_request'
+  redis.call('HINCRBY', state, 'moved:' .. cause .. ':' .. type, 1)
   redis.call('HINCRBY', state, 'attempt', 1)
   redis.call('HSET', state, 'status', 'waiting', 'worker', '')
   redis.call('SREM', POOL .. 'running:' .. worker, gid)

@@ -16,7 +16,7 @@ for _, gid in ipairs(redis.call('SMEMBERS', POOL .. 'running:' .. worker)) do
     if tonumber(state[2]) >= most then
       spent[#spent + 1] = gid
     else
-      wait_again(gid, worker)
+      wait_again(gid, worker, silence == 0 and 'worker_left' or 'worker_lost')
       requeued[#requeued + 1] = gid
     end
   end
