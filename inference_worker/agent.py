@@ -27,6 +27,7 @@ from inference_worker.replica_protocol import StepDone
 from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared import keys
+from shared.affinity import PrefixAffinity
 from shared.errors import PlatformError
 from shared.host_ledger import HostLedger
 from shared.journal import Journal
@@ -106,6 +107,7 @@ class Agent(PoolListener):
             journal=Journal(self._redis),
             writer=self._writer,
             slots=self._slots,
+            affinity=PrefixAffinity(self._redis),
             renderer=self._renderer,
             device=settings.device,
             worker_id=self._worker_id,

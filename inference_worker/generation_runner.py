@@ -16,6 +16,7 @@ from inference_worker.running_generation import RunningGeneration
 from inference_worker.sampling import check_options, sampling_of
 from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.text.template_renderer import TemplateRenderer
+from shared.affinity import PrefixAffinity
 from shared.errors import InternalError, PlatformError, WorkerLost
 from shared.journal import Journal, NewEntry
 from shared.log import get_logger
@@ -50,6 +51,7 @@ class GenerationRunner:
         journal: Journal,
         writer: JournalWriter,
         slots: SlotKeeper,
+        affinity: PrefixAffinity,
         renderer: TemplateRenderer,
         device: str,
         worker_id: Callable[[], str],
@@ -59,6 +61,7 @@ class GenerationRunner:
         self._journal = journal
         self._writer = writer
         self._slots = slots
+        self._affinity = affinity
         self._renderer = renderer
         self._device = device
         self._worker_id = worker_id
@@ -173,6 +176,7 @@ class GenerationRunner:
         text = serving.text.stream(
             request, end_token_ids=serving.engine.eos_token_ids, prompt_token_ids=prompt.token_ids
         )
+        self._spawn(until_answered("affinity", lambda: self._affinity.remember(request, self._worker_id())))
         prompt_tokens = len(prompt.token_ids)
         if any(entry.kind == "started" for entry in history):
             if request.options.json_schema is not None:

@@ -146,9 +146,9 @@ def host_ledger(host_id: str) -> str:
     return f"ovchat:{{pool}}:ledger:{host_id}"
 
 
-def chat_worker(chat: str) -> str:
-    """Worker id with a time to live: who answered last in a chat and may still have its prefix in the KV cache."""
-    return f"ovchat:{{pool}}:chat_worker:{chat}"
+def chat_worker(conversation: str) -> str:
+    """Worker id with a time to live: who answered last in a conversation and may still have its prefix cached."""
+    return f"ovchat:{{pool}}:chat_worker:{conversation}"
 
 
 def waiting(variant: str) -> str:

@@ -35,10 +35,13 @@ class Dispatcher:
         self._max_wait_seconds = max_wait_seconds
         self._workerless_since: float | None = None
 
-    async def place(self, variant: str) -> Route:
-        """Assign what waits for ``model:variant`` where a slot is free, or have it loaded; return the last route."""
+    async def place(self, variant: str, *, familiar: str | None = None) -> Route:
+        """Assign what waits for ``model:variant`` where a slot is free, or have it loaded; return the last route.
+
+        The ``familiar`` worker is the one that knows the conversation which has just come.
+        """
         while True:
-            route = choose_route(variant, await self._registry.workers())
+            route = choose_route(variant, await self._registry.workers(), familiar=familiar)
             if route.action == "load":
                 await self._load(variant, cast(str, route.worker_id))
             # A replica that closed since the registry was read answers -1: look again.

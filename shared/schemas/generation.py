@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
@@ -87,6 +88,18 @@ class GenerationRequest(Message):
     def variant_key(self) -> str:
         """The ``model:variant`` name of queue, slots and replica."""
         return f"{self.model}:{self.variant}"
+
+    @property
+    def conversation(self) -> str:
+        """What tells the prompts apart that begin alike: the chat, or what a chat begins with where there is none."""
+        if self.chat_id:
+            return self.chat_id
+        digest = hashlib.sha256(self.user.encode())
+        for turn in self.messages:
+            digest.update(f"\0{turn.role}\0{turn.content}".encode())
+            if turn.role == "user":
+                break
+        return digest.hexdigest()[:32]
 
 
 class Usage(Message):
