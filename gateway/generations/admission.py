@@ -134,7 +134,9 @@ class Admission:
         await self._redis.delete(keys.idempotency(user, request_id))
 
     async def _begin(self, principal: Principal, request_id: str, turn: NewTurn, variant: VariantRecord) -> Admitted:
-        await self._entry.admit(principal, variant.key, turn.generation_id)
+        # The history is not known yet; the whole prompt is reserved on entering the queue.
+        longest_answer = min(turn.provenance.params.max_new_tokens, variant.context_length)
+        await self._entry.admit(principal, variant.key, {turn.generation_id: longest_answer})
         try:
             return await self._begin_admitted(principal, request_id, turn, variant)
         except PlatformError:
@@ -153,6 +155,7 @@ class Admission:
             raise ChatBusy("This branch of the chat still waits for an answer. Cancel it or wait.", param="chat_id")
         asked_under = user_message_id(turn.generation_id) if turn.content is not None else turn.parent_message_id
         assert asked_under is not None  # A turn without content names its question.
+        params = turn.provenance.params
         request = GenerationRequest(
             generation_id=turn.generation_id,
             request_id=request_id,
@@ -161,7 +164,12 @@ class Admission:
             model=variant.model,
             variant=variant.variant,
             messages=await self._chats.branch(turn.chat_id, asked_under),
-            params=turn.provenance.params.model_copy(update={"seed": turn.provenance.seed}),
+            params=params.model_copy(
+                update={
+                    "seed": turn.provenance.seed,
+                    "max_new_tokens": min(params.max_new_tokens, variant.context_length),
+                }
+            ),
         )
         try:
             position = await self._entry.enter(request, principal)

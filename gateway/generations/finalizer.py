@@ -121,9 +121,11 @@ class Finalizer:
             counted = await self._usage.count_generation(
                 generation_id,
                 request.user,
-                prompt_tokens=ended.started.prompt_tokens if ended.started else 0,
+                prompt_tokens=ended.started.prompt_tokens if ended.started and request.choice == 0 else 0,
                 completion_tokens=ended.tokens,
             )
+            # Not before it is counted: what is neither reserved nor counted could be used a second time.
+            await self._redis.hdel(keys.reserved_tokens(request.user), generation_id)
             if counted:
                 self._metrics.generation_ended(
                     request.variant_key,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from gateway.generations.dispatcher import Dispatcher
 from gateway.health.metrics import GatewayMetrics
+from gateway.limits.reservation import tokens_to_reserve
 from gateway.limits.user_limits import UserLimits
 from gateway.principal import Principal
 from shared import keys
@@ -38,20 +39,26 @@ class QueueEntry:
         self._gateway_id = gateway_id
         self._max_waiting = max_waiting
 
-    async def admit(self, principal: Principal, variant: str, *generation_ids: str) -> None:
+    async def admit(self, principal: Principal, variant: str, tokens: Mapping[str, int]) -> None:
         """Say no before anything is stored for generations that could not begin: all of one request's, or none.
 
         What is admitted is queued within 15 s, or given back.
 
+        Args:
+            principal: whose they are.
+            variant: ``model:variant``.
+            tokens: how many of the day's tokens each generation may use, by its id.
+
         Raises:
+            InvalidRequest: it has more answers than the user may ever have at once.
             RateLimited: one of the user's own limits is reached.
             QuotaExceeded: the user's tokens of the day are spent.
             Overloaded: as many as may wait for ``model:variant`` already do.
         """
         with self._counting_refusals(variant):
-            await self._limits.admit(principal, *generation_ids)
+            await self._limits.admit(principal, tokens)
             if await self._redis.zcard(keys.waiting(variant)) >= self._max_waiting:
-                await self.give_back(principal, *generation_ids)
+                await self.give_back(principal, *tokens)
                 raise self._overloaded()
 
     async def give_back(self, principal: Principal, *generation_ids: str) -> None:
@@ -65,7 +72,7 @@ class QueueEntry:
             RateLimited, QuotaExceeded, Overloaded: as :meth:`admit`.
         """
         with self._counting_refusals(request.variant_key):
-            await self._limits.admit(principal, request.generation_id)
+            await self._limits.admit(principal, {request.generation_id: tokens_to_reserve(request)})
             enqueued = await self._queue.enqueue(
                 request, self._gateway_id, self._max_waiting, weight=principal.limits.weight
             )

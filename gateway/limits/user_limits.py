@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import cast
@@ -9,12 +10,12 @@ from typing import cast
 from gateway.limits.limits import Limits
 from gateway.principal import Principal
 from gateway.usage.store import UsageStore
-from shared.errors import QuotaExceeded, RateLimited
+from shared.errors import InvalidRequest, QuotaExceeded, RateLimited
 from shared.redis_client import AsyncRedis
 from shared.scripts import load_script
 
-#: When a user with too many generations at once may try again; nobody knows when one of them ends.
-AT_ONCE_RETRY_SECONDS = 5.0
+#: When one who has to wait for a generation of his own may try again; nobody knows when it ends.
+RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,9 @@ class UserLimits:
     """Admits generations within their user's limits.
 
     What waits and runs is counted from the generations themselves, in Redis: their end gives the place back, whichever
-    gateway lives to see it.
+    gateway lives to see it. Each reserves what it may use of the day's tokens until the finalizer has counted what it
+    did use, so that many at once cannot overshoot the day together. One that runs alone may: it is let in while any
+    token is left, and nobody knows the length of its answer.
     """
 
     def __init__(self, transport: AsyncRedis, usage: UsageStore, defaults: DefaultLimits) -> None:
@@ -39,34 +42,52 @@ class UserLimits:
         self._admit = load_script(transport, "admit")
         self._give_back = load_script(transport, "give_back")
 
-    async def admit(self, principal: Principal, *generation_ids: str) -> None:
+    async def admit(self, principal: Principal, tokens: Mapping[str, int]) -> None:
         """Admit the generations of one request, all or none, and keep their places for 15 s until they are queued.
 
-        Doing it again for the same ids costs nothing.
+        Doing it again for the same ids costs nothing, and reserves the tokens that are named then.
+
+        Args:
+            principal: whose they are.
+            tokens: how many each generation may use, by its id.
 
         Raises:
-            RateLimited: too many at once, or too many requests in the last 60 s.
-            QuotaExceeded: the tokens of the day are spent.
+            InvalidRequest: it has more answers than may ever run at once.
+            RateLimited: too many at once, too many requests in the last 60 s, or those at work may use up the day.
+            QuotaExceeded: the tokens of the day are spent, or too few for several answers.
         """
         limits = self.of(principal.limits)
-        await self._refuse_spent(principal.user, limits.tokens_per_day)
         outcome, detail = cast(
             tuple[bytes, int],
             await self._admit(
-                args=[principal.user, limits.max_concurrent, limits.requests_per_minute, *generation_ids]
+                args=[
+                    principal.user,
+                    limits.max_concurrent,
+                    limits.requests_per_minute,
+                    int(limits.tokens_per_day > 0),
+                    *(part for generation in tokens.items() for part in generation),
+                ]
             ),
         )
+        if outcome == b"in_hand" and len(tokens) > limits.max_concurrent:
+            raise InvalidRequest(
+                f"The request asks for {len(tokens)} answers, and you may have {limits.max_concurrent} at once. "
+                "Ask for fewer.",
+                param="n",
+            )
         if outcome == b"in_hand":
             raise RateLimited(
                 f"{detail} of your generations wait or run, and you may have {limits.max_concurrent}. "
                 "Wait for one to end.",
-                retry_after_seconds=AT_ONCE_RETRY_SECONDS,
+                retry_after_seconds=RETRY_SECONDS,
             )
         if outcome == b"minute":
             raise RateLimited(
                 f"You may begin {limits.requests_per_minute} generations in a minute. Wait for a moment.",
                 retry_after_seconds=detail / 1000,
             )
+        if outcome == b"ok" and limits.tokens_per_day:
+            await self._hold_to_day(principal.user, limits.tokens_per_day, tokens, reserved_by_others=detail)
 
     async def give_back(self, user: str, *generation_ids: str) -> None:
         """Give the places back of what was admitted and then refused; what is queued keeps its place."""
@@ -83,12 +104,30 @@ class UserLimits:
             tokens_per_day=default.tokens_per_day if own.tokens_per_day is None else own.tokens_per_day,
         )
 
-    async def _refuse_spent(self, user: str, tokens_per_day: int) -> None:
-        if tokens_per_day == 0 or await self._usage.tokens_of_today(user) < tokens_per_day:
+    async def _hold_to_day(
+        self, user: str, tokens_per_day: int, tokens: Mapping[str, int], *, reserved_by_others: int
+    ) -> None:
+        """Take an admission back that the day's tokens may not suffice for.
+
+        What is spent is read after the reservations: a generation that is counted in between is in both, never in none.
+        """
+        left = tokens_per_day - await self._usage.tokens_of_today(user)
+        wanted = sum(tokens.values())
+        is_alone = reserved_by_others == 0 and len(tokens) == 1
+        if left > 0 and (is_alone or wanted + reserved_by_others <= left):
             return
+        await self.give_back(user, *tokens)
+        if left > 0 and reserved_by_others:
+            raise RateLimited(
+                "Your generations that wait or run may use up your tokens of this day. Wait for one to end, "
+                "or ask for a shorter answer.",
+                retry_after_seconds=RETRY_SECONDS,
+            )
         now = await self._usage.now()
         midnight = datetime.combine(now.date() + timedelta(days=1), time(), now.tzinfo)
         raise QuotaExceeded(
-            f"Your {tokens_per_day:,} tokens of this day (UTC) are spent.",
+            f"{len(tokens)} answers may take {wanted:,} tokens, and you have {left:,} left of this day (UTC)."
+            if left > 0
+            else f"Your {tokens_per_day:,} tokens of this day (UTC) are spent.",
             retry_after_seconds=(midnight - now).total_seconds(),
         )

@@ -54,6 +54,7 @@ class Asker:
             variant=self.variant.variant,
             messages=messages,
             params=params,
+            choice=choice,
             options=options.model_copy(
                 update={
                     "keep_all_turns": True,

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from gateway.exception_handlers import redis_error
 from gateway.generations.relay import Subscription
+from gateway.limits.reservation import tokens_to_reserve
 from gateway.principal import Principal
 from gateway.state import GatewayState
 from shared import keys
@@ -75,14 +76,15 @@ class RunningGenerations:
         """
         if self._state.draining.is_set:
             raise Draining("The gateway restarts. Try again in a moment.")
-        entry, ids = self._state.queue_entry, [request.generation_id for request in self._requests]
-        await entry.admit(self._principal, self._requests[0].variant_key, *ids)
+        entry = self._state.queue_entry
+        tokens = {request.generation_id: tokens_to_reserve(request) for request in self._requests}
+        await entry.admit(self._principal, self._requests[0].variant_key, tokens)
         try:
             for index, request in enumerate(self._requests):
                 await entry.enter(request, self._principal)
                 self._open[index] = self._running[index] = request
         except BaseException:
-            await entry.give_back(self._principal, *ids)
+            await entry.give_back(self._principal, *tokens)
             await self.__aexit__(None, None, None)
             raise
 

@@ -58,7 +58,7 @@ class Erasure:
         await self._cancel_all(user)
         for generation_id in await self._chats.erase_user(user):
             await self._queue.cancel(generation_id, user)
-        await self._transport.delete(keys.in_hand(user), keys.begun_in_minute(user))
+        await self._transport.delete(keys.in_hand(user), keys.begun_in_minute(user), keys.reserved_tokens(user))
         await self._usage.erase(user)
 
     async def _cancel_all(self, user: str) -> None:

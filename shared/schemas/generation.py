@@ -71,7 +71,10 @@ class EngineOptions(Message):
 
 
 class GenerationRequest(Message):
-    """What a worker needs to answer; kept under ``keys.generation_request``."""
+    """What a worker needs to answer; kept under ``keys.generation_request``.
+
+    ``choice`` tells the generations apart that answer one prompt; the prompt's tokens are the usage of the first.
+    """
 
     v: Literal[1] = 1
     generation_id: str
@@ -83,6 +86,7 @@ class GenerationRequest(Message):
     messages: tuple[ChatTurn, ...]
     params: GenerationParams
     options: EngineOptions = EngineOptions()
+    choice: int = 0
 
     @property
     def variant_key(self) -> str:

@@ -47,6 +47,12 @@ local function in_hand(user, now)
   return redis.call('ZCARD', set)
 end
 
+-- What a user's hash of reserved tokens has for a generation: how many, and until when they count. The finalizer takes
+-- them out once it has counted what was used; the time is for what never came so far.
+local function reservation(tokens, until_ms)
+  return string.format('%.0f:%.0f', tonumber(tokens), until_ms)
+end
+
 local function key(gid, part)
   return 'ovchat:{' .. gid .. '}:' .. part
 end

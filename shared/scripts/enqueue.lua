@@ -23,4 +23,8 @@ redis.call('ZREM', theirs, gid)
 wait_in_order(gid, variant, user, tonumber(weight), in_hand(user, now_ms()), now)
 redis.call('ZADD', theirs, now_ms() + GENERATION_TTL_SECONDS * 1000, gid)
 redis.call('EXPIRE', theirs, GENERATION_TTL_SECONDS)
+local tokens = string.match(redis.call('HGET', POOL .. 'reserved:' .. user, gid) or '', '^%d+')
+if tokens then
+  redis.call('HSET', POOL .. 'reserved:' .. user, gid, reservation(tokens, now_ms() + GENERATION_TTL_SECONDS * 1000))
+end
 return {'queued', redis.call('ZRANK', waiting, gid)}

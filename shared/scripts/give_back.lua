@@ -5,6 +5,7 @@ for i = 2, #ARGV do
   if redis.call('EXISTS', key(ARGV[i], 'state')) == 0 then
     redis.call('ZREM', POOL .. 'in_hand:' .. user, ARGV[i])
     redis.call('ZREM', POOL .. 'minute:' .. user, ARGV[i])
+    redis.call('HDEL', POOL .. 'reserved:' .. user, ARGV[i])
   end
 end
 return 1
