@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Coroutine
 
 from inference_worker.command_reader import read_commands
 from inference_worker.devices import Devices, discover_devices
+from inference_worker.engine_choice import choose_engine
 from inference_worker.generation_runner import GenerationRunner
 from inference_worker.host_cores import HostCores
 from inference_worker.host_memory import HostMemory
@@ -247,7 +248,7 @@ class Agent(PoolListener):
             node=platform.node(),
             device=self._settings.device,
             device_name=self._device_name,
-            engine=self._settings.engine,
+            engine=choose_engine(self._settings.engine, model_type="", device=self._settings.device),
             state="draining" if self._draining else "ready",
             replicas=replicas,
             max_replicas=self._settings.max_replicas,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inference_worker.engine import EngineSpec
+from inference_worker.engine_choice import choose_engine
 from inference_worker.host_cores import CoreShare
 from inference_worker.memory import default_kv_cache_bytes
 from inference_worker.memory_need import MemoryNeed, memory_need, sample_memory_need
@@ -67,7 +68,7 @@ def read_assets(
     except VariantNotPublished:
         if settings.engine != "sample":
             raise
-        spec = _spec(settings, folder, cores, None, _byte_level_options(settings), {})
+        spec = _spec(settings, "sample", folder, cores, None, _byte_level_options(settings), {})
         return VariantAssets(VariantText.byte_level(), spec)
     options: dict[str, object] = {}
     if settings.engine == "sample":
@@ -75,7 +76,8 @@ def read_assets(
         declared.pop(_SAMPLE_MEMORY, None)
         options = {"tokens_per_second": settings.sample_tokens_per_second, **declared}
     properties = plugin_properties(settings.device, manifest.weight_format, cores)
-    spec = _spec(settings, folder, cores, step_tokens, options, properties)
+    engine = choose_engine(settings.engine, model_type=manifest.model_type, device=settings.device)
+    spec = _spec(settings, engine, folder, cores, step_tokens, options, properties)
     return VariantAssets(VariantText.from_folder(folder), spec)
 
 
@@ -118,6 +120,7 @@ def _byte_level_options(settings: InferenceSettings) -> dict[str, object]:
 
 def _spec(
     settings: InferenceSettings,
+    engine: str,
     folder: Path,
     cores: CoreShare,
     step_tokens: int | None,
@@ -125,7 +128,7 @@ def _spec(
     properties: dict[str, str],
 ) -> EngineSpec:
     return EngineSpec(
-        engine=settings.engine,
+        engine=engine,
         model_dir=folder.absolute(),
         device=settings.device,
         slots=settings.max_sequences,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.errors import InvalidRequest
 
 PREFIX = "OVCHAT_"
+
+EngineSetting: TypeAlias = Literal["auto", "continuous_batching", "stateful", "optimum", "sample"]
 
 
 class CommonSettings(BaseSettings):
@@ -128,8 +130,10 @@ class InferenceSettings(CommonSettings):
     """The agent of one device and its replicas."""
 
     device: str = Field("CPU", description="OpenVINO device: CPU, GPU, GPU.1, NPU, AUTO or HETERO:…")
-    engine: Literal["continuous_batching", "sample"] = Field(
-        "continuous_batching", description="Engine that serves; `sample` needs no model and is for tests."
+    engine: EngineSetting = Field(
+        "auto",
+        description="Engine that serves: `auto` is `continuous_batching`, or `stateful` where the model or the device "
+        "needs it; `optimum` needs torch; `sample` needs no model and is for tests.",
     )
     preload_models: str = Field(
         "", description="Comma-separated `model:variant` names, loaded at start or as soon as they are published."

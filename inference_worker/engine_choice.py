@@ -1,0 +1,24 @@
+"""Which engine serves a variant on a device."""
+
+from __future__ import annotations
+
+from shared.settings import EngineSetting
+
+#: Model types that paged attention computes wrongly, without an error.
+_NOT_PAGED = frozenset({"mpt", "granitemoehybrid"})
+#: Devices that have no paged attention; AUTO and HETERO may hand the model to one of them.
+_NOT_PAGING = frozenset({"NPU", "AUTO", "HETERO", "MULTI", "BATCH"})
+
+
+def choose_engine(setting: EngineSetting, *, model_type: str, device: str) -> str:
+    """Return the engine's name: what the operator set, else what the model needs, else what the device can.
+
+    Args:
+        setting: the operator's choice; ``auto`` leaves it to the others.
+        model_type: as in the model's ``config.json``; empty where it is not known.
+        device: OpenVINO's name, as in ``GPU.1`` or ``AUTO:GPU,CPU``.
+    """
+    if setting != "auto":
+        return setting
+    kind = device.partition(":")[0].partition(".")[0]
+    return "stateful" if model_type in _NOT_PAGED or kind in _NOT_PAGING else "continuous_batching"
