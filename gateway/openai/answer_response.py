@@ -50,18 +50,20 @@ class AnswerResponse(Response):
         self._ends: dict[int, GenerationFinished] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, unless the client leaves first."""
+        """Answer, unless the client leaves or is given up first."""
         async with self._generations:
             answering = asyncio.create_task(self._answer(scope, receive, send))
             leaving = asyncio.create_task(_until_disconnect(receive))
+            giving_up = asyncio.create_task(self._generations.given_up.wait())
+            tasks = (answering, leaving, giving_up)
             try:
-                await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 if answering.done():
                     answering.result()
             finally:
-                for task in (answering, leaving):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(answering, leaving, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun: list[Json] = []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from gateway.dependencies import PrincipalDep, StateDep
+from gateway.dependencies import StandingDep, StateDep
 from gateway.openai.answer_format import answer_format
 from gateway.openai.answer_response import AnswerResponse
 from gateway.openai.answer_shape import AnswerHead, AnswerShape, fingerprint
@@ -22,7 +22,7 @@ from gateway.openai.refusals import refuse_unsupported
 from gateway.openai.request_id import request_id
 from gateway.openai.running_generations import RunningGenerations
 from gateway.openai.sampling_fields import SamplingFields
-from gateway.principal import Principal
+from gateway.principal import Standing
 from gateway.state import GatewayState
 from shared.log import get_logger
 from shared.schemas.generation import GenerationRequest
@@ -33,13 +33,13 @@ router = APIRouter(prefix="/v1", tags=["openai"])
 
 @router.post("/chat/completions")
 async def create_chat_completion(
-    fields: ChatCompletionFields, request: Request, state: StateDep, principal: PrincipalDep
+    fields: ChatCompletionFields, request: Request, state: StateDep, standing: StandingDep
 ) -> Response:
     """Answer a conversation, whole or as a stream of chunks."""
     refuse_unsupported(fields)
     variant = await state.models.resolve(fields.model)
     form = answer_format(fields, variant)
-    generations = chat_generations(fields, Asker(principal.user, variant, request_id(request)), form)
+    generations = chat_generations(fields, Asker(standing.principal.user, variant, request_id(request)), form)
     shape = ChatShape(
         _head("chatcmpl", fields, generations, fingerprint(variant)),
         form,
@@ -47,19 +47,19 @@ async def create_chat_completion(
         with_usage=fields.wants_usage_chunk,
         with_logprobs=bool(fields.logprobs),
     )
-    return await _answer(state, principal, fields, generations, shape)
+    return await _answer(state, standing, fields, generations, shape)
 
 
 @router.post("/completions")
 async def create_completion(
-    fields: CompletionFields, request: Request, state: StateDep, principal: PrincipalDep
+    fields: CompletionFields, request: Request, state: StateDep, standing: StandingDep
 ) -> Response:
     """Continue a text as it stands, without a chat template."""
     refuse_unsupported(fields)
     variant = await state.models.resolve(fields.model)
-    generations = completion_generations(fields, Asker(principal.user, variant, request_id(request)))
+    generations = completion_generations(fields, Asker(standing.principal.user, variant, request_id(request)))
     shape = CompletionShape(_head("cmpl", fields, generations, fingerprint(variant)), fields)
-    return await _answer(state, principal, fields, generations, shape)
+    return await _answer(state, standing, fields, generations, shape)
 
 
 @router.get("/models")
@@ -83,12 +83,12 @@ def _head(
 
 async def _answer(
     state: GatewayState,
-    principal: Principal,
+    standing: Standing,
     fields: SamplingFields,
     generations: Sequence[GenerationRequest],
     shape: AnswerShape,
 ) -> Response:
-    running = RunningGenerations(state, principal, generations)
+    running = RunningGenerations(state, standing, generations)
     await running.admit()
     _log.info(
         "completion_admitted",

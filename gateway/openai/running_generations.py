@@ -15,16 +15,17 @@ from pydantic import TypeAdapter
 from gateway.exception_handlers import redis_error
 from gateway.generations.relay import Subscription
 from gateway.limits.reservation import tokens_to_reserve
-from gateway.principal import Principal
+from gateway.principal import Standing
 from gateway.state import GatewayState
 from shared import keys
-from shared.errors import Draining, PlatformError, WorkerLost
+from shared.errors import Draining, InvalidApiKey, PlatformError, WorkerLost
 from shared.log import get_logger
 from shared.schemas.generation import GenerationFailed, GenerationFinished, GenerationRequest, JournalFrame
 
 _log = get_logger(__name__)
 _FRAME: TypeAdapter[JournalFrame] = TypeAdapter(JournalFrame)
-#: Seconds before the end of a stopping gateway's grace at which open answers are given up.
+#: Seconds before the end of a stopping gateway's grace at which open answers are given up; and seconds that a client
+#: has to read of its key's end.
 _LAST_WORDS_SECONDS = 1.0
 #: Seconds of silence after which it is looked whether Redis still knows of what is waited for.
 LOSS_CHECK_SECONDS = 2.0
@@ -34,11 +35,16 @@ _AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 
 
 class RunningGenerations:
-    """Merges the frames of several generations; whatever still runs when the context ends is cancelled."""
+    """Merges the frames of several generations; whatever still runs when the context ends is cancelled.
 
-    def __init__(self, state: GatewayState, principal: Principal, requests: Sequence[GenerationRequest]) -> None:
+    Attributes:
+        given_up: set where a client whose key has ended does not even read of it.
+    """
+
+    def __init__(self, state: GatewayState, standing: Standing, requests: Sequence[GenerationRequest]) -> None:
+        self.given_up = asyncio.Event()
         self._state = state
-        self._principal = principal
+        self._standing = standing
         self._requests = requests
         # Two views of what is not over: frames are still to be read, and the generation itself still runs.
         self._open: dict[int, GenerationRequest] = {}
@@ -49,8 +55,9 @@ class RunningGenerations:
         self._watches: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        """Follow what was admitted, and learn of the gateway's end and of what Redis has lost."""
-        self._watches = [asyncio.create_task(watch) for watch in (self._end_with_gateway(), self._notice_loss())]
+        """Follow what was admitted, and learn of the gateway's end, the key's end, and of what Redis has lost."""
+        watches = (self._end_with_gateway(), self._end_with_key(), self._notice_loss())
+        self._watches = [asyncio.create_task(watch) for watch in watches]
         return self
 
     async def __aexit__(
@@ -76,15 +83,16 @@ class RunningGenerations:
         """
         if self._state.draining.is_set:
             raise Draining("The gateway restarts. Try again in a moment.")
-        entry = self._state.queue_entry
+        entry, principal = self._state.queue_entry, self._standing.principal
         tokens = {request.generation_id: tokens_to_reserve(request) for request in self._requests}
-        await entry.admit(self._principal, self._requests[0].variant_key, tokens)
+        await entry.admit(principal, self._requests[0].variant_key, tokens)
         try:
             for index, request in enumerate(self._requests):
-                await entry.enter(request, self._principal)
+                # Before it is queued: what fails after that leaves nothing running that nobody reads.
                 self._open[index] = self._running[index] = request
+                await entry.enter(request, principal)
         except BaseException:
-            await entry.give_back(self._principal, *tokens)
+            await entry.give_back(principal, *tokens)
             await self.__aexit__(None, None, None)
             raise
 
@@ -121,6 +129,15 @@ class RunningGenerations:
         await self._state.draining.wait()
         await asyncio.sleep(max(0.0, self._state.settings.shutdown_grace_seconds - _LAST_WORDS_SECONDS))
         self._interrupt(Draining("The gateway restarts. Ask again."))
+
+    async def _end_with_key(self) -> None:
+        """End the wait at once, with what is unread left out, where the key is revoked or its user erased."""
+        await self._standing.ended.wait()
+        while not self._frames.empty():
+            self._frames.get_nowait()
+        self._interrupt(InvalidApiKey("This key was revoked, or the session has ended."))
+        await asyncio.sleep(_LAST_WORDS_SECONDS)
+        self.given_up.set()
 
     async def _notice_loss(self) -> None:
         """End the wait where Redis has lost a generation, since nobody is left to end it, or does not come back."""
