@@ -17,8 +17,10 @@ from inference_worker.host_memory import HostMemory
 from inference_worker.idle_unloading import unload_idle
 from inference_worker.journal_writer import JournalWriter
 from inference_worker.load_admission import LoadAdmission
-from inference_worker.loaded_replica import LoadedReplica
+from inference_worker.loaded_replica import EndReason, LoadedReplica
 from inference_worker.memory import default_budget_bytes, free_memory_bytes
+from inference_worker.metrics import WorkerMetrics
+from inference_worker.metrics_endpoint import serve_metrics
 from inference_worker.neighbours import ask_for_memory
 from inference_worker.preloading import preload, preloaded_variants
 from inference_worker.redis_patience import AWAY, until_answered
@@ -95,7 +97,13 @@ class Agent(PoolListener):
             on_failed=self.on_load_failed,
             ask_neighbours=self._ask_neighbours,
         )
-        self._writer = JournalWriter(Journal(self._once_redis), worker_id=self._worker_id, on_refused=self._on_refused)
+        self._metrics = WorkerMetrics(settings.device)
+        self._writer = JournalWriter(
+            Journal(self._once_redis),
+            worker_id=self._worker_id,
+            on_refused=self._on_refused,
+            on_appended=self._metrics.appended,
+        )
         self._slots = SlotKeeper(
             WaitingQueue(self._once_redis),
             self._registry,
@@ -112,6 +120,7 @@ class Agent(PoolListener):
             renderer=self._renderer,
             device=settings.device,
             worker_id=self._worker_id,
+            metrics=self._metrics,
         )
         self._commands: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
@@ -132,6 +141,9 @@ class Agent(PoolListener):
             stack.push_async_callback(self._pool.stop)
             stack.push_async_callback(self._runner.stop)
             await self._renderer.start()
+            if self._settings.metrics_port is not None:
+                host, port = self._settings.metrics_host, self._settings.metrics_port
+                await stack.enter_async_context(serve_metrics(self._render_metrics, host=host, port=port))
             await until_answered("register", self._registration.beat)
             async with self._background():
                 await self._stop.wait()
@@ -193,7 +205,9 @@ class Agent(PoolListener):
         if command.only_idle and self._is_pinned(command.variant):
             return
         self._loads.forget(command.variant)
-        self._pool.unload(command.variant, only_idle=command.only_idle)
+        # Only another worker of the host, which needs memory, asks for idle ones.
+        reason: EndReason = "room" if command.only_idle else "asked"
+        self._pool.unload(command.variant, only_idle=command.only_idle, reason=reason)
 
     def _is_pinned(self, variant: str) -> bool:
         return variant in self._preloaded or variant in self._registration.pinned
@@ -228,6 +242,9 @@ class Agent(PoolListener):
         except AWAY:
             # The gateways' reaper finds out by the missing heartbeat.
             _log.warning("worker_left_without_goodbye", worker_id=self._worker_id())
+
+    def _render_metrics(self) -> bytes:
+        return self._metrics.render(self._pool, self._memory)
 
     def _worker_id(self) -> str:
         return self._registration.worker_id
@@ -273,11 +290,18 @@ class Agent(PoolListener):
         self._runner.on_refused(generation_ids)
 
     def on_step(self, replica: LoadedReplica, step: StepDone) -> None:
+        self._metrics.stepped(replica, step)
         self._runner.on_step(step)
 
     def on_change(self, variant: str) -> None:
         self._slots.publish(variant)
         self._registration.announce()
+
+    def on_loaded(self, replica: LoadedReplica, load_seconds: float) -> None:
+        self._metrics.loaded(replica, load_seconds)
+
+    def on_ended(self, replica: LoadedReplica) -> None:
+        self._metrics.evicted(replica)
 
     def on_room(self) -> None:
         self._loads.room_changed()
@@ -286,6 +310,7 @@ class Agent(PoolListener):
         self._loads.load(variant)
 
     async def on_gone(self, replica: LoadedReplica) -> bool:
+        self._metrics.died(replica)
         await until_answered("close", lambda: self._slots.close(replica.variant))
         return await self._runner.on_replica_gone(replica)
 
@@ -293,6 +318,7 @@ class Agent(PoolListener):
         await until_answered("close", lambda: self._slots.close(replica.variant))
 
     async def on_load_failed(self, variant: str, error: PlatformError) -> None:
+        self._metrics.load_failed(variant, error.code)
         body = error.body().model_dump_json()
         await until_answered(
             "load failure", lambda: self._redis.set(keys.load_failure(variant), body, ex=LOAD_FAILURE_SECONDS)

@@ -87,6 +87,19 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """What an engine knows of its own state, for metrics. None: it cannot tell.
+
+    `waiting` are added sequences that the last step did not compute. `kv_cache_usage` is the used part, 0–1.
+    `preemptions` counts, since the start, running sequences that lost their cache and are computed again.
+    """
+
+    waiting: int = 0
+    kv_cache_usage: float | None = None
+    preemptions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a started engine offers; the host never looks inside the engine for it.
 
@@ -168,6 +181,10 @@ class Engine(ABC):
         An engine with nothing due may wait for it, at most `timeout` seconds, and returns an empty list. A step that
         is being computed is not cut short by `timeout`. An exception means that the engine is broken.
         """
+
+    def figures(self) -> EngineFigures:
+        """What is known now; cheap, and asked about once a second."""
+        return EngineFigures()
 
     @abstractmethod
     def stop(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
 from inference_worker.journal_writer import JournalWriter
 from inference_worker.loaded_replica import LoadedReplica, Serving
+from inference_worker.metrics import WorkerMetrics
 from inference_worker.redis_patience import until_answered
 from inference_worker.replica_pool import ReplicaPool
 from inference_worker.replica_protocol import StepDone
@@ -22,7 +24,7 @@ from shared.journal import Journal, NewEntry
 from shared.log import get_logger
 from shared.schemas.generation import GenerationRequest, GenerationStarted
 from shared.schemas.workers import Generate
-from shared.waiting_queue import WaitingQueue
+from shared.waiting_queue import MoveCause, WaitingQueue
 
 _log = get_logger(__name__)
 
@@ -33,6 +35,7 @@ class _Active:
     replica: LoadedReplica
     serving: Serving
     preparing: asyncio.Task[object] | None = None
+    last_token_at: float | None = None
 
     @property
     def sequence_id(self) -> str:
@@ -55,6 +58,7 @@ class GenerationRunner:
         renderer: TemplateRenderer,
         device: str,
         worker_id: Callable[[], str],
+        metrics: WorkerMetrics,
     ) -> None:
         self._pool = pool
         self._queue = queue
@@ -65,6 +69,7 @@ class GenerationRunner:
         self._renderer = renderer
         self._device = device
         self._worker_id = worker_id
+        self._metrics = metrics
         self.generated_tokens = 0
         self._active: dict[str, _Active] = {}
         self._sequences: dict[str, _Active] = {}
@@ -82,7 +87,7 @@ class GenerationRunner:
         replica = self._pool.find_ready(assignment.variant)
         if replica is None or replica.serving is None:
             # It was assigned in the moment in which the replica went away.
-            self._spawn(self._give_back([RunningGeneration(assignment)]))
+            self._spawn(self._give_back([RunningGeneration(assignment)], "not_ready"))
             return
         active = _Active(RunningGeneration(assignment), replica, replica.serving)
         self._active[active.generation.id] = active
@@ -103,10 +108,15 @@ class GenerationRunner:
         entries: list[NewEntry] = []
         ended: list[_Active] = []
         self.generated_tokens += sum(len(event.token_ids) for event in step.events)
+        now = time.monotonic()
         for event in step.events:
             active = self._sequences.get(event.sequence_id)
             if active is None:
                 continue
+            if event.token_ids:
+                if active.last_token_at is not None:
+                    self._metrics.token_followed(active.generation.variant, now - active.last_token_at)
+                active.last_token_at = now
             advance = active.generation.advance(event)
             entries.extend(advance.entries)
             if advance.ended:
@@ -133,7 +143,9 @@ class GenerationRunner:
             self._drop(active)
         # What was generated is journaled first, so that the next attempt goes on from there.
         await self._writer.flushed()
-        return await self._give_back([active.generation for active in lost if not active.generation.ended])
+        return await self._give_back(
+            [active.generation for active in lost if not active.generation.ended], "replica_lost"
+        )
 
     def drop_all(self) -> None:
         """Stop everything without journaling an end: somebody else has it, or will."""
@@ -243,13 +255,13 @@ class GenerationRunner:
         if not self._active:
             self._idle.set()
 
-    async def _give_back(self, generations: list[RunningGeneration]) -> bool:
+    async def _give_back(self, generations: list[RunningGeneration], cause: MoveCause) -> bool:
         waits_again = False
         for generation in generations:
-            again = functools.partial(self._queue.requeue, self._worker_id(), generation.id, generation.attempt)
+            again = functools.partial(self._queue.requeue, self._worker_id(), generation.id, generation.attempt, cause)
             attempt = await until_answered("requeue", again)
             waits_again = waits_again or attempt > 0
-            _log.info("generation_given_back", generation_id=generation.id, attempt=attempt)
+            _log.info("generation_given_back", generation_id=generation.id, attempt=attempt, cause=cause)
             if attempt < 0:
                 error = WorkerLost("The engine died too often under this generation.")
                 self._writer.add([generation.failed(error)])

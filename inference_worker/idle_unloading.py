@@ -19,4 +19,4 @@ async def unload_idle(pool: ReplicaPool, idle_seconds: float, is_pinned: Callabl
         for replica in pool:
             if replica.state == "ready" and replica.idle_seconds() > idle_seconds and not is_pinned(replica.variant):
                 _log.info("replica_idle", variant=replica.variant, idle_seconds=round(replica.idle_seconds()))
-                pool.unload(replica.variant, only_idle=True)
+                pool.unload(replica.variant, only_idle=True, reason="idle")

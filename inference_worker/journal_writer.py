@@ -22,12 +22,18 @@ class JournalWriter:
     """
 
     def __init__(
-        self, journal: Journal, *, worker_id: Callable[[], str], on_refused: Callable[[frozenset[str]], None]
+        self,
+        journal: Journal,
+        *,
+        worker_id: Callable[[], str],
+        on_refused: Callable[[frozenset[str]], None],
+        on_appended: Callable[[int], None],
     ) -> None:
-        """`journal` must be on a client that does not repeat commands by itself."""
+        """`journal` must be on a client that does not repeat commands by itself; `on_appended` is told how many."""
         self._journal = journal
         self._worker_id = worker_id
         self._on_refused = on_refused
+        self._on_appended = on_appended
         self._kept: dict[_Key, list[NewEntry]] = {}
         self._pending: list[NewEntry] = []
         self._wake = asyncio.Event()
@@ -69,6 +75,7 @@ class JournalWriter:
                 continue
             backoff.succeeded()
             break
+        self._on_appended(len(batch))
         for entry in batch:
             if entry.kind in TERMINAL_KINDS or entry.generation_id in refused:
                 self._kept.pop((entry.generation_id, entry.attempt), None)

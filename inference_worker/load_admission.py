@@ -152,7 +152,7 @@ class LoadAdmission:
             _log.info("load_waits", variant=wish.variant, missing_bytes=missing_bytes, replicas=len(self._pool))
         for variant in victims:
             _log.info("replica_evicted", variant=variant, wanted=wish.variant)
-            self._pool.unload(variant)
+            self._pool.unload(variant, reason="room")
 
     def _may_end(self, replica: LoadedReplica) -> bool:
         return replica.state == "ready" and not self._is_pinned(replica.variant)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Literal
 
-from inference_worker.engine import EngineInfo
+from inference_worker.engine import EngineFigures, EngineInfo
 from inference_worker.replica_process import ReplicaProcess
 from inference_worker.replica_protocol import StepDone
 from inference_worker.text.variant_text import VariantText
 from shared.schemas.workers import ReplicaInfo, ReplicaState
 
+#: A replica is ended because an admin asked, to make room for another one, or because nobody used it.
+EndReason = Literal["asked", "room", "idle"]
 _RECENT_STEPS = 256
 
 
@@ -39,6 +42,10 @@ class LoadedReplica:
     last_heard: float = field(default_factory=time.monotonic)
     generated_tokens: int = 0
     prompt_tokens: int = 0
+    figures: EngineFigures = field(default_factory=EngineFigures)
+    """What the engine told of itself last."""
+    end_reason: EndReason = "asked"
+    """Why it is ended on purpose."""
     ending: bool = False
     """Its process is being stopped, on purpose."""
     _step_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_STEPS))

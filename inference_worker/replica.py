@@ -41,6 +41,7 @@ _PR_SET_PDEATHSIG = 1
 #: How long an engine with running sequences may wait for the next due token before commands are read again.
 _STEP_WAIT_SECONDS = 0.02
 _LIFE_SIGN_SECONDS = 1.0
+_FIGURES_SECONDS = 1.0
 _RECEIVE_BYTES = 1 << 20
 
 
@@ -78,10 +79,16 @@ class StepLoop:
         self._agent = agent
         self._active: set[str] = set()
         self._last_sent = 0.0
+        self._last_figures = 0.0
+        self._is_at_rest = True
+        """Whether the agent has the figures of an engine without work."""
 
     def run(self) -> None:
         """Returns when the agent says stop or is gone."""
         while True:
+            if not self._active and not self._is_at_rest:
+                self._is_at_rest = True
+                self._agent.send(StepDone(0.0, (), self._engine.figures()))
             rejected: list[TokenEvent] = []
             for message in self._agent.receive(wait=not self._active):
                 match message:
@@ -109,6 +116,7 @@ class StepLoop:
             _log.warning("sequence_rejected", extra={"generation_id": message.sequence_id, "reason": str(error)})
             return [TokenEvent(message.sequence_id, (), Finish.ENGINE_REJECTED)]
         self._active.add(message.sequence_id)
+        self._is_at_rest = False
         return ()
 
     def _step(self) -> None:
@@ -121,7 +129,11 @@ class StepLoop:
         self._last_sent = now
         step_ms = (now - begin) * 1000
         self._active.difference_update(event.sequence_id for event in events if event.finish is not None)
-        self._agent.send(StepDone(round(step_ms, 2), tuple(events)))
+        figures = None
+        if now - self._last_figures >= _FIGURES_SECONDS:
+            self._last_figures = now
+            figures = self._engine.figures()
+        self._agent.send(StepDone(round(step_ms, 2), tuple(events), figures))
 
 
 def run_replica(agent: AgentConnection, *, name: str = "", token_log_dir: Path | None = None) -> int:

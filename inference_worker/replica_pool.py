@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterator
 
 from inference_worker.host_cores import HostCores
 from inference_worker.host_memory import HostMemory
-from inference_worker.loaded_replica import LoadedReplica, Serving
+from inference_worker.loaded_replica import EndReason, LoadedReplica, Serving
 from inference_worker.loading import read_assets
 from inference_worker.memory_need import MemoryNeed
 from inference_worker.replica_process import ReplicaProcess
@@ -40,6 +40,12 @@ class PoolListener:
 
     def on_room(self) -> None:
         """A replica ended, or is idle and could."""
+
+    def on_loaded(self, replica: LoadedReplica, load_seconds: float) -> None:
+        """A replica became ready."""
+
+    def on_ended(self, replica: LoadedReplica) -> None:
+        """A replica was ended on purpose."""
 
     def on_wanted(self, variant: str) -> None:
         """A variant whose replica died is still needed here."""
@@ -107,12 +113,12 @@ class ReplicaPool:
         """Tell the registry of a replica again."""
         self._listener.on_change(variant)
 
-    def unload(self, variant: str, *, only_idle: bool = False) -> None:
+    def unload(self, variant: str, *, only_idle: bool = False, reason: EndReason = "asked") -> None:
         """End a replica once it is idle, or only where it is idle now; returns at once."""
         replica = self._replicas.get(variant)
         if replica is None or replica.state != "ready" or (only_idle and replica.assigned):
             return
-        replica.state = "unloading"
+        replica.state, replica.end_reason = "unloading", reason
         self._spawn(self._close(replica))
 
     def became_idle(self, replica: LoadedReplica) -> None:
@@ -185,6 +191,7 @@ class ReplicaPool:
             slots=info.slots,
             step_tokens=info.max_num_batched_tokens,
         )
+        self._listener.on_loaded(replica, replica.serving.load_seconds)
         self._listener.on_change(variant)
         self._listener.on_room()
         await self._serve(replica, process)
@@ -238,7 +245,8 @@ class ReplicaPool:
         replica.ending = True
         # Its memory and its place are free only when the process is gone.
         await replica.serving.process.stop()
-        _log.info("replica_ended", variant=replica.variant)
+        _log.info("replica_ended", variant=replica.variant, reason=replica.end_reason)
+        self._listener.on_ended(replica)
         self._forget(replica)
 
     def _forget(self, replica: LoadedReplica) -> None:

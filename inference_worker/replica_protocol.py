@@ -8,7 +8,15 @@ from typing import Any, TypeAlias, assert_never
 
 import orjson
 
-from inference_worker.engine import EngineInfo, EngineSpec, Finish, SamplingParams, TokenEvent, TokenLogprob
+from inference_worker.engine import (
+    EngineFigures,
+    EngineInfo,
+    EngineSpec,
+    Finish,
+    SamplingParams,
+    TokenEvent,
+    TokenLogprob,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,11 @@ class ReplicaReady:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """Replica to agent: what one step made, in `step_ms` milliseconds."""
+    """Replica to agent: what one step made, in `step_ms` milliseconds; now and then, and at rest, with figures."""
 
     step_ms: float
     events: tuple[TokenEvent, ...]
+    figures: EngineFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +117,10 @@ def decode_agent_message(line: bytes) -> AgentMessage:
 def encode_replica_message(message: ReplicaMessage) -> bytes:
     """One line for the agent."""
     match message:
-        case StepDone(step_ms, events):
+        case StepDone(step_ms, events, figures):
             value: Any = {"t": "step", "ms": step_ms, "e": _pack(events)}
+            if figures is not None:
+                value["f"] = asdict(figures)
         case LoadProgress(progress):
             value = {"t": "loading", "progress": progress}
         case ReplicaReady(info):
@@ -126,7 +137,8 @@ def decode_replica_message(line: bytes) -> ReplicaMessage:
     value = orjson.loads(line)
     match value.get("t"):
         case "step":
-            return StepDone(value["ms"], tuple(_unpack(*event) for event in value["e"]))
+            figures = EngineFigures(**value["f"]) if "f" in value else None
+            return StepDone(value["ms"], tuple(_unpack(*event) for event in value["e"]), figures)
         case "loading":
             return LoadProgress(value["progress"])
         case "ready":

@@ -168,6 +168,10 @@ class InferenceSettings(CommonSettings):
     drain_grace_seconds: float = Field(
         30.0, ge=0, description="How long a stopping worker goes on with running generations."
     )
+    metrics_host: str = Field("127.0.0.1", description="Address that a worker's `/metrics` listens on.")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of a worker's `/metrics`, which needs no key; none where not set."
+    )
     sample_tokens_per_second: float = Field(50.0, gt=0, description="Speed of the `sample` engine, per generation.")
     token_log_dir: Path | None = Field(
         None,

@@ -11,6 +11,7 @@ from typing import Any
 
 from inference_worker.engine import (
     Engine,
+    EngineFigures,
     EngineInfo,
     EngineSpec,
     Finish,
@@ -36,7 +37,8 @@ class SampleOptions:
     `replay_token_ids` (or `replay_text`, which needs a `tokenizer.json` in the model folder) is what every sequence
     says instead of random tokens; a prompt that ends with the beginning of the replay is continued from there.
     `first_token_id` and `vocab_size` bound the ids. `kv_cache_tokens` ends sequences with `kv_cache_exhausted` when
-    all of them together hold more (0: no bound). An answer that follows a schema is the schema's minimal instance.
+    all of them together hold more (0: no bound). `preempt_after_tokens` makes each sequence miss one token's time once,
+    as one does whose cache is taken away (0: never). An answer that follows a schema is the schema's minimal instance.
     For chaos: `fail_start` raises in `start`, `crash_after_tokens` kills
     the process and `hang_after_tokens` makes it hang in a step, both counted over all sequences, -1 for never.
     """
@@ -52,6 +54,7 @@ class SampleOptions:
     context_length: int = 0
     eos_token_id: int | None = None
     kv_cache_tokens: int = 0
+    preempt_after_tokens: int = 0
     fail_start: bool = False
     crash_after_tokens: int = -1
     hang_after_tokens: int = -1
@@ -72,6 +75,7 @@ class _Sequence:
     replay_at: int
     due: float = 0.0
     admitted: bool = False
+    preempted: bool = False
     generated: int = 0
     ends: frozenset[int] = field(default_factory=frozenset)
 
@@ -88,6 +92,7 @@ class SampleEngine(Engine):
         self._vocab_size = 0
         self._context_length = 0
         self._made = 0
+        self._preemptions = 0
 
     def start(self, report_progress: ProgressCallback | None = None) -> EngineInfo:
         options = self._options
@@ -152,11 +157,22 @@ class SampleEngine(Engine):
             event
             for sequence_id, item in list(self._sequences.items())
             if item.admitted and item.due <= now
-            for event in (self._advance(sequence_id, item, now),)
+            for event in self._advance(sequence_id, item, now)
         ]
+
+    def figures(self) -> EngineFigures:
+        bound = self._options.kv_cache_tokens or self._spec.slots * self._context_length
+        return EngineFigures(
+            waiting=sum(not item.admitted for item in self._sequences.values()),
+            kv_cache_usage=min(1.0, self._held_tokens() / bound),
+            preemptions=self._preemptions,
+        )
 
     def stop(self) -> None:
         self._sequences.clear()
+
+    def _held_tokens(self) -> int:
+        return sum(item.prompt_tokens + item.generated for item in self._sequences.values() if item.admitted)
 
     def _encode(self, text: str) -> tuple[int, ...]:
         from inference_worker.text.tokenizer import Tokenizer
@@ -183,18 +199,23 @@ class SampleEngine(Engine):
     def _hangs(self) -> bool:
         return 0 <= self._options.hang_after_tokens <= self._made
 
-    def _advance(self, sequence_id: str, item: _Sequence, now: float) -> TokenEvent:
+    def _advance(self, sequence_id: str, item: _Sequence, now: float) -> tuple[TokenEvent, ...]:
+        """What a sequence that is due makes: an event, or none where it is preempted."""
         if 0 <= self._options.crash_after_tokens <= self._made:
             os.abort()
-        held = sum(other.prompt_tokens + other.generated for other in self._sequences.values() if other.admitted)
-        if 0 < self._options.kv_cache_tokens < held:
+        if 0 < self._options.kv_cache_tokens < self._held_tokens():
             del self._sequences[sequence_id]
-            return TokenEvent(sequence_id, (), Finish.KV_CACHE_EXHAUSTED)
+            return (TokenEvent(sequence_id, (), Finish.KV_CACHE_EXHAUSTED),)
+        speed = self._options.tokens_per_second
+        if not item.preempted and 0 < self._options.preempt_after_tokens <= item.generated:
+            item.preempted = True
+            item.due = now + (1 / speed if speed else 0.0)
+            self._preemptions += 1
+            return ()
         token_id = self._next_token(item)
         item.state = _mix(item.state, token_id)
         item.generated += 1
         self._made += 1
-        speed = self._options.tokens_per_second
         # The next token counts from when this one was due, so that a late host does not slow the set speed.
         item.due = max(item.due + 1 / speed, now - 1.0) if speed else now
         finish = None
@@ -207,7 +228,8 @@ class SampleEngine(Engine):
         if finish is not None:
             del self._sequences[sequence_id]
         wanted = item.params.top_logprobs
-        return TokenEvent(sequence_id, (token_id,), finish, () if wanted is None else (_logprob(token_id, wanted),))
+        scores = () if wanted is None else (_logprob(token_id, wanted),)
+        return (TokenEvent(sequence_id, (token_id,), finish, scores),)
 
     def _next_token(self, item: _Sequence) -> int:
         may_end = bool(self._eos) and not item.params.ignore_eos and item.generated >= item.params.min_new_tokens

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from inference_worker.engine import Engine, EngineInfo, ProgressCallback, SamplingParams, TokenEvent
+from inference_worker.engine import Engine, EngineFigures, EngineInfo, ProgressCallback, SamplingParams, TokenEvent
 
 
 class TokenLoggedEngine(Engine):
@@ -48,6 +48,9 @@ class TokenLoggedEngine(Engine):
             *({"e": "out", "id": event.sequence_id, "ids": event.token_ids, "finish": event.finish} for event in events)
         )
         return events
+
+    def figures(self) -> EngineFigures:
+        return self._engine.figures()
 
     def stop(self) -> None:
         self._engine.stop()
