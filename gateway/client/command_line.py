@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from gateway.client.commands import chat, chats, conversions, convert, delete, doctor, keys, models, up, usage, workers
+from gateway.client.commands import (
+    bench,
+    chat,
+    chats,
+    conversions,
+    convert,
+    delete,
+    doctor,
+    keys,
+    models,
+    up,
+    usage,
+    workers,
+)
 
 app = typer.Typer(
     name="ovchat",
@@ -47,6 +60,7 @@ app.command("usage")(usage.usage)
 app.command("chat")(chat.chat)
 app.add_typer(chats.app, name="chats")
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 
 
 def main() -> None:

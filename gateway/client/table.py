@@ -15,10 +15,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty
         return
     if not sys.stdout.isatty():
         # For `grep` and `cut`: a line per row, as wide as it is.
-        lines = [[" ".join(cell.split()) for cell in row] for row in (headings, *rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-        for line in lines:
-            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print("\n".join(plain_lines(headings, rows)))
         return
     from rich.console import Console
     from rich.table import Table
@@ -31,6 +28,22 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty
         # Text, not markup: a model may be named with brackets.
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+def plain_lines(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, figures_from: int | None = None
+) -> list[str]:
+    """Return a table as lines of text; from a column on, figures stand to the right of theirs."""
+    lines = [[" ".join(cell.split()) for cell in row] for row in (headings, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    left = len(headings) if figures_from is None else figures_from
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
 
 
 def print_json_list(items: Sequence[BaseModel]) -> None:

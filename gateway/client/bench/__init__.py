@@ -1,0 +1,1 @@
+"""Load on a gateway and its figures: shapes of load, drivers for both interfaces, statistics, the report."""
