@@ -17,6 +17,8 @@ from gateway.draining import DrainSignal
 from gateway.generations.admission import Admission
 from gateway.generations.dispatcher import Dispatcher
 from gateway.generations.finalizer import Finalizer
+from gateway.generations.leadership import Leadership
+from gateway.generations.placer import PLACER_SECONDS, Placer
 from gateway.generations.queue_entry import QueueEntry
 from gateway.generations.reaper import Reaper
 from gateway.generations.relay import Relay
@@ -24,6 +26,7 @@ from gateway.generations.waiting_room import WaitingRoom
 from gateway.health.metrics import GatewayMetrics
 from gateway.limits.user_limits import DefaultLimits, UserLimits
 from gateway.models.index import ModelIndex
+from gateway.models.placements import Placements
 from gateway.usage.store import UsageStore
 from gateway.users.audit import AuditLog
 from gateway.users.authenticator import Authenticator
@@ -54,6 +57,7 @@ class GatewayState:
     catalog: Catalog
     draining: DrainSignal
     models: ModelIndex
+    placements: Placements
     registry: Registry
     queue: WaitingQueue
     journal: Journal
@@ -130,7 +134,10 @@ async def open_state(
             gateway_id=gateway_id,
             max_waiting=settings.max_waiting,
         )
-        reaper = Reaper(transport, registry, queue, gateway_id=gateway_id)
+        leadership = Leadership(transport, gateway_id=gateway_id)
+        reaper = Reaper(registry, queue, leadership)
+        placements = Placements(redis)
+        placer = Placer(transport, placements, models, registry, leadership)
         loops = [
             asyncio.create_task(run_forever(name, step, pause_seconds=pause_seconds), name=name)
             for name, step, pause_seconds in (
@@ -140,6 +147,7 @@ async def open_state(
                 ("claim", finalizer.claim, CLAIM_SECONDS),
                 ("waiting_room", waiting_room.step, WAITING_ROOM_SECONDS),
                 ("reap", reaper.step, 1.0),
+                ("place_replicas", placer.step, PLACER_SECONDS),
                 ("first_key", first_key.ensure, 1.0),
                 ("credential_watch", watch.step, WATCH_SECONDS),
             )
@@ -153,6 +161,7 @@ async def open_state(
             catalog=catalog,
             draining=draining,
             models=models,
+            placements=placements,
             registry=registry,
             queue=queue,
             journal=journal,

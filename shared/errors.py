@@ -121,6 +121,12 @@ class ConversionNotFound(NotFound):
     code = "conversion_not_found"
 
 
+class WorkerNotFound(NotFound):
+    """No living inference worker has this id."""
+
+    code = "worker_not_found"
+
+
 class GenerationNotFound(NotFound):
     """No generation of this user has this id."""
 

@@ -131,8 +131,8 @@ WAITING_VARIANTS = "ovchat:{pool}:waiting_variants"
 FINISHED = "ovchat:{pool}:finished"
 #: Consumer group on FINISHED, created at 0 so that nothing that ended before the first gateway is missed.
 FINALIZERS = "finalizers"
-#: String with a time to live: the gateway that looks for lost workers.
-REAPER_LEASE = "ovchat:{pool}:reaper"
+#: String with a time to live: the gateway that looks after the pool, for lost workers and wanted replicas.
+POOL_LEADER = "ovchat:{pool}:leader"
 #: Sorted set of gateway ids, score = last heartbeat in ms of Redis' clock.
 GATEWAYS = "ovchat:{pool}:gateways"
 

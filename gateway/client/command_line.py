@@ -16,6 +16,7 @@ from gateway.client.commands import (
     doctor,
     keys,
     models,
+    replicas,
     up,
     usage,
     workers,
@@ -55,6 +56,7 @@ app.add_typer(conversions.app, name="conversions")
 app.command("models")(models.models)
 app.command("delete")(delete.delete)
 app.command("workers")(workers.workers)
+app.add_typer(replicas.app, name="replicas")
 app.add_typer(keys.app, name="keys")
 app.command("usage")(usage.usage)
 app.command("chat")(chat.chat)

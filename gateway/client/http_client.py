@@ -18,7 +18,7 @@ from shared.errors import ErrorBody, InternalError, PlatformError, Unavailable, 
 from shared.schemas.chats import Chat, ChatList, ChatSummary
 from shared.schemas.common import Message
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
-from shared.schemas.models import VariantRecord
+from shared.schemas.models import Placement, VariantRecord
 from shared.schemas.usage import UsageDay
 from shared.schemas.users import CreatedKey, KeyChange, KeyRecord, NewKey
 from shared.schemas.workers import WorkerInfo
@@ -45,6 +45,10 @@ class ModelRecord(Message):
     default_variant: str | None = None
     languages: tuple[str, ...] = ()
     variants: tuple[VariantRecord, ...] = ()
+
+
+class _Ordered(Message):
+    worker_id: str
 
 
 class HttpClient:
@@ -149,6 +153,25 @@ class HttpClient:
     async def workers(self) -> list[WorkerInfo]:
         """The inference workers that are registered."""
         return _listed(WorkerInfo, await self._call("GET", "/api/v1/workers"))
+
+    async def load_replica(self, variant: str, worker_id: str | None) -> str:
+        """Have a variant loaded, by this worker or the one with most room; return which was told."""
+        body = {"model": variant, "worker_id": worker_id}
+        return _parsed(_Ordered, await self._call("POST", "/api/v1/replicas", body)).worker_id
+
+    async def unload_replica(self, worker_id: str, model: str, variant: str) -> None:
+        """Have a replica ended once it is idle."""
+        path = f"/api/v1/replicas/{_segment(worker_id)}/{_segment(model)}/{_segment(variant)}"
+        await self._call("DELETE", path)
+
+    async def drain_worker(self, worker_id: str) -> None:
+        """Let a worker take nothing new."""
+        await self._call("POST", f"/api/v1/workers/{_segment(worker_id)}/drain")
+
+    async def place_variant(self, model: str, variant: str, placement: Placement) -> None:
+        """Say how often a variant is to be loaded, and whether it is pinned."""
+        path = f"/api/v1/models/{_segment(model)}/{_segment(variant)}/placement"
+        await self._call("PUT", path, placement.model_dump())
 
     async def usage(
         self, user: str | None = None, first: date | None = None, last: date | None = None

@@ -11,6 +11,7 @@ from gateway.limits.reservation import tokens_to_reserve
 from gateway.limits.user_limits import UserLimits
 from gateway.principal import Principal
 from shared import keys
+from shared.affinity import PrefixAffinity
 from shared.errors import Overloaded, QuotaExceeded, RateLimited
 from shared.redis_client import AsyncRedis
 from shared.schemas.generation import GenerationRequest
@@ -32,6 +33,7 @@ class QueueEntry:
         max_waiting: int,
     ) -> None:
         self._redis = transport
+        self._affinity = PrefixAffinity(transport)
         self._queue = queue
         self._dispatcher = dispatcher
         self._limits = limits
@@ -80,7 +82,8 @@ class QueueEntry:
                 await self.give_back(principal, request.generation_id)
                 raise self._overloaded()
         if enqueued.outcome == "queued":
-            await self._dispatcher.place(request.variant_key)
+            familiar = await self._affinity.worker_of(request)
+            await self._dispatcher.place(request.variant_key, familiar=familiar)
         return enqueued.position
 
     async def waiting(self, generation_id: str) -> tuple[GenerationRequest, int] | None:

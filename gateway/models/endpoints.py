@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from gateway.dependencies import AdminDep, StateDep
 from shared.errors import Conflict, VariantNotPublished
-from shared.schemas.models import VariantRecord
+from shared.schemas.models import Placement, VariantRecord
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
 
@@ -19,6 +19,7 @@ class ModelView(BaseModel):
     default_variant: str
     languages: tuple[str, ...]
     variants: tuple[VariantRecord, ...]
+    placements: dict[str, Placement] = Field({}, description="By variant, what admins want loaded.")
 
 
 class ModelList(BaseModel):
@@ -39,6 +40,7 @@ class VariantDeletion(BaseModel):
 async def list_models(state: StateDep) -> ModelList:
     """List the published variants by model."""
     published = await state.models.variants()
+    placements = await state.placements.all()
     views = []
     for model, records in published.items():
         entry = state.catalog.find(model)
@@ -48,9 +50,22 @@ async def list_models(state: StateDep) -> ModelList:
                 default_variant=await state.models.default_variant(model, records),
                 languages=entry.languages if entry else (),
                 variants=records,
+                placements={record.variant: placements[record.key] for record in records if record.key in placements},
             )
         )
     return ModelList(data=views)
+
+
+@router.put("/{model}/{variant}/placement")
+async def place_variant(model: str, variant: str, wish: Placement, state: StateDep, admin: AdminDep) -> Placement:
+    """Keep a published variant loaded on so many workers, or pin it; a placement with neither takes both back."""
+    if await state.models.find(model, variant) is None:
+        raise VariantNotPublished(f"{model}:{variant} is not published.", param="variant")
+    await state.placements.set(f"{model}:{variant}", wish)
+    await state.audit.record(
+        admin, "variant.placed", f"{model}:{variant}", f"{wish.replicas} replicas" + ", pinned" * wish.pinned
+    )
+    return wish
 
 
 @router.delete("/{model}/{variant}", status_code=202)

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from shared.ids import NAME_PATTERN
-from shared.schemas.common import Message, StrictMessage
+from shared.schemas.common import WHOLE, Flag, Message, Number, StrictMessage
+from shared.schemas.schema_rules import Schema, has, rules, when
 
 WeightFormat = Literal["fp16", "int8", "int4"]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
+GroupSize = Annotated[int, Field(strict=True, ge=-1, json_schema_extra={"not": {"const": 0}}), WHOLE]
+
 MANIFEST_SCHEMA = 1
+#: What a recipe may name, by the weight format.
+_RECIPE_FIELDS: dict[WeightFormat, frozenset[str]] = {
+    "int4": frozenset({"sym", "group_size", "ratio"}),
+    "int8": frozenset({"sym"}),
+    "fp16": frozenset(),
+}
 
 
 class Recipe(StrictMessage):
     """How weights are compressed; ``None`` leaves the choice to the catalogue, then to the default."""
 
-    sym: bool | None = Field(None, description="Symmetric quantization.")
-    group_size: int | None = Field(None, ge=-1, description="Channels per scale; -1 is one scale per channel.")
-    ratio: float | None = Field(None, ge=0, le=1, description="Share of the layers in 4 bits, the rest in 8.")
+    sym: Flag | None = Field(None, description="Symmetric quantization.")
+    group_size: GroupSize | None = Field(None, description="Channels per scale; -1 is one scale per channel.")
+    ratio: Annotated[Number, Field(ge=0, le=1)] | None = Field(
+        None, description="Share of the layers in 4 bits, the rest in 8."
+    )
 
     @model_validator(mode="after")
     def _group_size_is_not_zero(self) -> Self:
@@ -29,8 +40,22 @@ class Recipe(StrictMessage):
         return self
 
 
+def _without(allowed: frozenset[str]) -> Schema:
+    """Return the schema of a recipe that names the allowed fields only."""
+    return {"properties": {field: {"type": "null"} for field in Recipe.model_fields if field not in allowed}}
+
+
 class VariantRequest(StrictMessage):
     """A variant to be made: the name, what it weighs, and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(
+                when(has(weight_format={"const": weight_format}), {"properties": {"recipe": _without(fields)}})
+                for weight_format, fields in _RECIPE_FIELDS.items()
+            )
+        )
+    )
 
     name: Name
     weight_format: WeightFormat
@@ -38,10 +63,10 @@ class VariantRequest(StrictMessage):
 
     @model_validator(mode="after")
     def _recipe_fits_the_format(self) -> Self:
-        given = {field for field in ("sym", "group_size", "ratio") if getattr(self.recipe, field) is not None}
-        allowed = {"int4": {"sym", "group_size", "ratio"}, "int8": {"sym"}, "fp16": set()}[self.weight_format]
-        if given - allowed:
-            raise ValueError(f"{self.weight_format} takes no {', '.join(sorted(given - allowed))}")
+        given = {field for field in Recipe.model_fields if getattr(self.recipe, field) is not None}
+        refused = given - _RECIPE_FIELDS[self.weight_format]
+        if refused:
+            raise ValueError(f"{self.weight_format} takes no {', '.join(sorted(refused))}")
         return self
 
 
@@ -89,6 +114,13 @@ class Manifest(Message):
         if self.fp16_weights_bytes is None or not self.weights_bytes:
             return None
         return round(self.fp16_weights_bytes / self.weights_bytes, 3)
+
+
+class Placement(StrictMessage):
+    """What an admin wants of a variant, whether anybody asks for it or not."""
+
+    replicas: int = Field(0, ge=0, le=1000, description="Workers that keep it loaded; 0 loads it when it is asked for.")
+    pinned: bool = Field(False, description="No worker ends it to make room or because nobody uses it.")
 
 
 class VariantRecord(Message):
