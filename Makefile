@@ -10,7 +10,7 @@ CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
 # Where this is set, every process would compile torch and transformers anew: 11 s instead of 5 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env browser run test lint format types pytest bench compose-test lock clean
+.PHONY: help env browser run test lint format types pytest bench chaos compose-test lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ pytest: $(STAMP) ## all tests; ARGS="tests/unit -k word" for some
 
 bench: $(STAMP) ## print the benchmarks' figures (minutes; nothing else should run)
 	$(CLEAN) for bench in conversion chat cancel; do $(BIN)/python -m tests.bench.$${bench}_bench; done
+
+chaos: $(STAMP) ## kill at random under load and check every answer; ARGS="--kills 40 --real-kills 10 --seed 1"
+	$(CLEAN) $(BIN)/python -m tests.chaos $(ARGS)
 
 compose-test: $(STAMP) ## bring deploy/compose.yaml up on a container engine and chat through it (root, Debian)
 	$(CLEAN) tests/compose/run $(ARGS)

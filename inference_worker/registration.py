@@ -68,6 +68,7 @@ class Registration:
         _log.warning("worker_was_declared_lost", worker_id=self._worker_id)
         self._worker_id = new_id("w")
         await self._registry.heartbeat(self._describe(self._worker_id), register=True)
+        _log.info("worker_registered", worker_id=self._worker_id)
         await self._on_lost()
 
     async def leave(self) -> None:

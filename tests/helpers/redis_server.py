@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
@@ -31,7 +32,9 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One server process with a folder of its own."""
+    """One server process with a folder of its own; `preexec` is what it runs before its program."""
+
+    preexec: Callable[[], None] | None = None
 
     def __init__(self, folder: Path, *, append_only: bool = False, port: int | None = None) -> None:
         self.folder = folder
@@ -54,6 +57,7 @@ class RedisServer:
                 ],
                 stdout=log,
                 stderr=log,
+                preexec_fn=self.preexec,  # noqa: PLW1509 - chaos sets it, and forks on its main thread.
             )
         client = redis.Redis(port=self.port, socket_timeout=5)
         with client:

@@ -25,7 +25,9 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 20.0, what: 
 
 
 class Service:
-    """One process with its log."""
+    """One process with its log; `preexec` is what it runs before its program."""
+
+    preexec: Callable[[], None] | None = None
 
     def __init__(self, module: str, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
         self.module = module
@@ -46,6 +48,7 @@ class Service:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=self.preexec,  # noqa: PLW1509 - chaos sets it, and forks on its main thread.
             )
         return self
 

@@ -1,0 +1,62 @@
+"""The independent check of a run: what clients received against what the engines made.
+
+It reads the clients' rows, the list of what was killed when, and the engines' token logs; no Redis, and no code of
+the platform.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from tests.chaos.asks import HTTP_KINDS
+from tests.chaos.decoding import Decoder
+from tests.chaos.engine_logs import MadeAnswer, read_engine_logs
+from tests.chaos.http_answers import check_http_answer
+from tests.chaos.recorder import Row, read_rows
+from tests.chaos.socket_answers import check_socket_answer
+from tests.chaos.verdict import Verdict
+
+_NAME = re.compile(r"\[(\w+)\]")
+
+
+def check(rows_path: Path, token_logs: Path, decoder: Decoder) -> list[Verdict]:
+    """Return a verdict on every request of a run."""
+    rows = read_rows(rows_path)
+    made, _ = read_engine_logs(token_logs)
+    asks = {row["ask"]: row for row in rows if row["what"] == "ask"}
+    own: dict[str, list[Row]] = defaultdict(list)
+    generations: dict[str, str] = {}
+    frames: dict[str, list[Row]] = defaultdict(list)
+    gateway_kills: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["what"] == "kill" and row["kind"] == "gateway":
+            gateway_kills[row["gateway"]].append(row["t"])
+        elif row["what"] == "frame":
+            frame = row["frame"]
+            if frame["type"] == "generation.queued":
+                generations[frame["generation_id"]] = frame["request_id"]
+            owner = generations.get(frame.get("generation_id", ""))
+            if owner is not None and frame["type"] != "error":
+                frames[owner].append(row)
+        elif "ask" in row:
+            own[row["ask"]].append(row)
+    by_name = _made_by_name(made, decoder)
+    verdicts = []
+    for name, ask in asks.items():
+        if ask["kind"] in HTTP_KINDS:
+            verdicts.append(check_http_answer(ask, own[name], by_name.get(name, ()), gateway_kills, decoder))
+            continue
+        ids = {row["frame"]["generation_id"] for row in frames[name]}
+        answer = made.get(min(ids)) if ids else None
+        verdicts.append(check_socket_answer(ask, own[name], frames[name], answer, decoder))
+    return verdicts
+
+
+def _made_by_name(made: dict[str, MadeAnswer], decoder: Decoder) -> dict[str, list[MadeAnswer]]:
+    """Return what was made by the name that a prompt begins with."""
+    by_name: dict[str, list[MadeAnswer]] = defaultdict(list)
+    for answer in made.values():
+        found = _NAME.search(decoder.decode(answer.prompt))
+        if found is not None:
+            by_name[found[1]].append(answer)
+    return by_name
