@@ -34,6 +34,7 @@ class CatalogEntry(StrictMessage):
     revision: str | None = None
     trust_remote_code: bool = False
     gated: bool = False
+    chat: bool = Field(True, description="Whether it was trained to chat; a base model only continues a text.")
     family: str = Field(description="`model_type` of its configuration.")
     int4: Recipe = DEFAULT_INT4_RECIPE
 

@@ -47,6 +47,9 @@ class Browser:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(service=Service(DRIVER), options=options)
+        self.downloads = profile / "downloads"
+        save = {"behavior": "allow", "downloadPath": str(self.downloads)}
+        self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", save)
         self.resize(DESKTOP)
 
     def close(self) -> None:
@@ -99,6 +102,22 @@ class Browser:
         field = self.one(selector)
         field.clear()
         field.send_keys(text)
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other, each on what has the focus then."""
+        for key in keys:
+            self.driver.switch_to.active_element.send_keys(key)
+
+    @property
+    def focused(self) -> str:
+        """Return the name of what has the focus, as a screen reader tells it."""
+        return self.driver.switch_to.active_element.accessible_name
+
+    def downloaded(self, name: str) -> str:
+        """Return the text of a file once it is saved."""
+        path = self.downloads / name
+        self.until(path.exists, what=f"{name} saved")
+        return path.read_text()
 
     def script(self, code: str, *arguments: object) -> object:
         result: object = self.driver.execute_script(code, *arguments)

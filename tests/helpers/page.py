@@ -103,6 +103,22 @@ class Page:
         with self.gateway.client() as client:
             return str(client.get(f"/api/v1/chats/{self.chat_id}").json()["leaf_message_id"])
 
+    def open_admin(self, part: str) -> None:
+        """Go to a part of the administration: `models`, `people` or `usage`."""
+        self.browser.click("#open-admin")
+        self.browser.click(f"#admin-pages [href='#admin/{part}']")
+
+    def reload(self) -> None:
+        """Load the page anew where it is."""
+        self.browser.driver.refresh()
+        self.browser.until(lambda: self.signed_in, what="the page again")
+
+    def assert_nothing_lost(self, text: str) -> None:
+        """Compare what is shown with what the model said and with what the finalizer stored."""
+        assert self.answer == text
+        self.browser.until(lambda: self.stored()[-1]["status"] == "done", what="the answer stored")
+        assert self.stored()[-1]["content"] == text
+
     def set_slider(self, name: str, value: float) -> None:
         code = "const f = document.getElementById(arguments[0]); f.value = arguments[1];"
         self.browser.script(f"{code} f.dispatchEvent(new Event('input'))", f"param-{name}", json.dumps(value))

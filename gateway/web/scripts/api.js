@@ -1,5 +1,7 @@
 // The platform's HTTP interface. The browser sends the session's cookie by itself.
 
+const KEPT_MS = 60_000;
+
 export class ApiError extends Error {
   constructor(status, body) {
     super(body?.error?.message ?? (status ? `The gateway answered ${status}.` : "The gateway does not answer."));
@@ -13,7 +15,7 @@ function headers(extra = {}) {
   return { "X-Requested-With": "ovchat", ...extra };
 }
 
-export async function request(method, path, body) {
+async function answer(method, path, body) {
   let response;
   try {
     response = await fetch(path, {
@@ -25,15 +27,31 @@ export async function request(method, path, body) {
   } catch {
     throw new ApiError(0, null);
   }
-  const text = await response.text();
-  let parsed = null;
+  if (response.ok) return response;
+  throw new ApiError(response.status, parsed(await response.text()));
+}
+
+function parsed(text) {
   try {
-    parsed = text ? JSON.parse(text) : null;
+    return text ? JSON.parse(text) : null;
   } catch {
-    // Something between the page and the gateway answered; its words are not for the reader.
+    return null; // Something between the page and the gateway answered; its words are not for the reader.
   }
-  if (!response.ok) throw new ApiError(response.status, parsed);
-  return parsed;
+}
+
+export async function request(method, path, body) {
+  return parsed(await (await answer(method, path, body)).text());
+}
+
+// Saves what a path gives as a file of the reader.
+export async function download(path, name) {
+  const address = URL.createObjectURL(await (await answer("GET", path)).blob());
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = name;
+  link.click();
+  // The browser has begun to read it by then; what is never revoked stays in memory.
+  setTimeout(() => URL.revokeObjectURL(address), KEPT_MS);
 }
 
 export const get = (path) => request("GET", path);

@@ -1,10 +1,29 @@
 // The list of a user's chats: paged, searched by title, renamed and deleted in place.
 
 import { get, request } from "./api.js";
-import { element, make } from "./elements.js";
+import { element, icon, make } from "./elements.js";
 
 const PAGE = 30;
 const PAUSE_MS = 250;
+
+// When a chat was last talked in, in the words of the list.
+function age(updated_ms) {
+  const midnight = new Date().setHours(0, 0, 0, 0);
+  const days = Math.ceil((midnight - updated_ms) / 86_400_000);
+  if (days <= 0) return "Today";
+  if (days === 1) return "Yesterday";
+  return days <= 7 ? "Last 7 days" : days <= 30 ? "Last 30 days" : "Older";
+}
+
+function byAge(chats) {
+  const groups = new Map();
+  for (const chat of chats) {
+    const name = age(chat.updated_ms);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(chat);
+  }
+  return groups;
+}
 
 export class ChatList {
   #cursor = null;
@@ -32,7 +51,7 @@ export class ChatList {
 
   mark(chatId) {
     this.current = chatId;
-    for (const item of this.list.children) {
+    for (const item of this.list.querySelectorAll("[data-chat]")) {
       const button = item.querySelector(".chat-name");
       if (item.dataset.chat === chatId) button?.setAttribute("aria-current", "page");
       else button?.removeAttribute("aria-current");
@@ -63,7 +82,12 @@ export class ChatList {
   }
 
   #show() {
-    this.list.replaceChildren(...this.#chats.map((chat) => this.#item(chat)));
+    const groups = byAge(this.#chats);
+    this.list.replaceChildren(
+      ...[...groups].map(([name, chats]) =>
+        make("section", {}, make("h3", { class: "group", text: name }), make("ul", {}, ...chats.map((chat) => this.#item(chat)))),
+      ),
+    );
     this.mark(this.current);
   }
 
@@ -71,8 +95,8 @@ export class ChatList {
     const title = chat.title || "Untitled";
     const name = make("button", { type: "button", class: "chat-name quiet", text: title, title });
     name.addEventListener("click", () => this.on.open(chat.chat_id));
-    const rename = make("button", { type: "button", class: "rename quiet", text: "✎", "aria-label": `Rename ${title}` });
-    const remove = make("button", { type: "button", class: "delete quiet", text: "✕", "aria-label": `Delete ${title}` });
+    const rename = make("button", { type: "button", class: "rename quiet square", "aria-label": `Rename ${title}`, title: "Rename" }, icon("pencil"));
+    const remove = make("button", { type: "button", class: "delete quiet square", "aria-label": `Delete ${title}`, title: "Delete" }, icon("bin"));
     const item = make("li", { "data-chat": chat.chat_id }, name, rename, remove);
     rename.addEventListener("click", () => this.#rename(item, chat));
     remove.addEventListener("click", () => this.#askToDelete(item, chat));

@@ -32,7 +32,10 @@ export class Chat {
     this.scroller.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.scroller;
       this.#follows = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
+      this.toEnd.hidden = this.#follows;
     });
+    this.toEnd = element("to-end");
+    this.toEnd.addEventListener("click", () => this.#toEnd());
   }
 
   get busy() {
@@ -186,6 +189,7 @@ export class Chat {
 
   #toEnd() {
     this.#follows = true;
+    this.toEnd.hidden = true;
     this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 

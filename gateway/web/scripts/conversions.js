@@ -1,6 +1,7 @@
 // Conversions: a form to begin one, and a list whose running jobs tell their progress as it happens.
 
 import { events, get, post, request } from "./api.js";
+import { CatalogHints } from "./catalog.js";
 import { element, make } from "./elements.js";
 import { megabytes } from "./models.js";
 
@@ -16,7 +17,7 @@ class JobView {
     this.progress = make("progress", { max: 1, "aria-label": `Progress of ${name}` });
     this.detail = make("p", { class: "hint" });
     this.problem = make("p", { class: "wrong" });
-    this.cancel = make("button", { type: "button", class: "quiet", text: "Cancel", "aria-label": `Cancel the conversion of ${name}` });
+    this.cancel = make("button", { type: "button", class: "small", text: "Cancel", "aria-label": `Cancel the conversion of ${name}` });
     this.cancel.addEventListener("click", async () => {
       this.cancel.disabled = true;
       try {
@@ -77,7 +78,10 @@ export class Conversions {
   #abort = null;
   #views = new Map();
 
-  constructor() {
+  // onPublished(): called when a conversion has ended well.
+  constructor(onPublished) {
+    this.onPublished = onPublished;
+    this.catalog = new CatalogHints();
     this.list = element("conversions");
     element("convert-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -89,15 +93,12 @@ export class Conversions {
     this.#abort = new AbortController();
     const { signal } = this.#abort;
     try {
-      const [jobs, catalog] = await Promise.all([get(`/api/v1/conversions?limit=${SHOWN}`), get("/api/v1/catalog")]);
+      const [jobs] = await Promise.all([get(`/api/v1/conversions?limit=${SHOWN}`), this.catalog.load()]);
       if (signal.aborted) return;
-      element("catalog").replaceChildren(
-        ...catalog.data.map((entry) => make("option", { value: entry.id, label: `${entry.source_model} (${entry.languages.join(", ")})` })),
-      );
       this.#views.clear();
       this.list.replaceChildren();
       for (const job of jobs.data.reverse()) this.#add(job, signal);
-      if (!jobs.data.length) this.list.append(make("li", { class: "hint", text: "None yet." }));
+      if (!jobs.data.length) this.list.append(make("li", { class: "empty", text: "None yet." }));
     } catch (error) {
       this.list.replaceChildren(make("li", { class: "wrong", text: error.message }));
     }
@@ -113,7 +114,7 @@ export class Conversions {
       known.show(job);
       return;
     }
-    this.list.querySelector(":scope > .hint, :scope > .wrong")?.remove();
+    this.list.querySelector(":scope > .empty, :scope > .wrong")?.remove();
     const view = new JobView(job);
     this.#views.set(job.conversion_id, view);
     this.list.prepend(view.node);
@@ -136,7 +137,9 @@ export class Conversions {
       }
     }
     // The job itself has what its events do not tell: the sizes.
-    if (!signal.aborted) await get(path).then((job) => view.show(job), () => {});
+    if (signal.aborted) return;
+    await get(path).then((job) => view.show(job), () => {});
+    if (view.job.state === "succeeded") this.onPublished();
   }
 
   async #submit(form) {
@@ -156,6 +159,7 @@ export class Conversions {
       });
       this.#add(job, this.#abort.signal);
       form.reset();
+      this.catalog.show();
     } catch (error) {
       problem.textContent = error.message;
     } finally {

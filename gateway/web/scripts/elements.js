@@ -16,6 +16,18 @@ export function make(tag, attributes = {}, ...children) {
   return made;
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+
+// A drawing of the page's own set; whatever it stands in says in words what it means.
+export function icon(name) {
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("class", "icon");
+  drawing.setAttribute("aria-hidden", "true");
+  drawing.append(document.createElementNS(SVG, "use"));
+  drawing.firstChild.setAttribute("href", `#icon-${name}`);
+  return drawing;
+}
+
 // Makes a list's children those given, moving nothing that stands right already, so that focus stays where it is.
 export function reconcile(list, wanted) {
   const keep = new Set(wanted);
@@ -37,7 +49,8 @@ export async function copyText(text) {
   // A plain http page has no clipboard of that kind.
   const field = make("textarea", { class: "away" });
   field.value = text;
-  document.body.append(field);
+  // Beside an open dialog nothing can have the focus.
+  (document.querySelector("dialog[open]") ?? document.body).append(field);
   field.select();
   const done = document.execCommand("copy");
   field.remove();

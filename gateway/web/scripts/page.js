@@ -1,9 +1,11 @@
 // The page: signing in, and what the buttons around the chat do.
 
-import { request } from "./api.js";
 import { AdminView } from "./admin.js";
+import { request } from "./api.js";
 import { Chat } from "./chat.js";
+import { clearChat, exportChat } from "./chat-actions.js";
 import { ChatList } from "./chat-list.js";
+import { Composer } from "./composer.js";
 import { installDrawer } from "./drawer.js";
 import { element, make } from "./elements.js";
 import { examplesFor } from "./examples.js";
@@ -15,9 +17,9 @@ import { installTheme } from "./theme.js";
 
 const REASON_NAME = "ovchat.reason"; // why the last session ended, told after the page has begun anew
 const MODELS_PAUSE_MS = 5000;
-const CLEAR_PAUSE_MS = 4000;
-const question = element("question"), statusLine = element("status");
+const statusLine = element("status");
 
+const composer = new Composer({ ask, changed: () => setControls() });
 const picker = new ModelPicker(element("model"), element("variant"), () => setControls());
 const settings = new Settings(() => chat.saveSettings());
 const chat = new Chat(settings, picker, {
@@ -30,14 +32,9 @@ const chat = new Chat(settings, picker, {
   },
   ended() {
     chats.load();
-    question.focus();
+    composer.focusUnlessElsewhere();
   },
-  refused(text) {
-    if (!question.value) question.value = text;
-    grow();
-    setControls();
-    question.focus();
-  },
+  refused: (text) => composer.giveBack(text),
 });
 const chats = new ChatList({
   open: (chatId) => go(`#${chatId}`),
@@ -48,12 +45,12 @@ const chats = new ChatList({
   },
   failed: (error) => show(error.message, true),
 });
-const admin = new AdminView((error) => error.status === 401 && leave(error.message));
+const admin = new AdminView({ refused: (error) => error.status === 401 && leave(error.message), modelsChanged: loadModels });
 const side = installDrawer(element("side"), element("open-side"), element("close-side"), element("shade"));
 const panel = installDrawer(element("settings"), element("open-settings"), element("close-settings"));
 let lost = false;
 let modelsTimer = 0;
-let clearTimer = 0;
+let isAdmin = false;
 
 function show(text, wrong = false) {
   if (statusLine.textContent !== text) statusLine.textContent = text;
@@ -63,12 +60,10 @@ function show(text, wrong = false) {
 function setControls() {
   const { conversation, busy } = chat;
   const open = chat.socket !== null && !picker.isEmpty;
-  question.disabled = !open;
-  element("send").disabled = !open || busy || !question.value.trim();
-  element("send").hidden = busy;
-  element("stop").hidden = !busy;
+  composer.show(open, busy);
   picker.enable(open && !busy);
-  element("clear").disabled = conversation.isEmpty;
+  element("clear").disabled = conversation.chatId === null;
+  element("export").disabled = conversation.chatId === null || busy;
   element("chat-title").textContent = conversation.title || "New chat";
   document.title = conversation.title ? `${conversation.title} – ovchat` : "ovchat";
   element("welcome").hidden = !conversation.isEmpty || chat.socket === null;
@@ -76,9 +71,12 @@ function setControls() {
 }
 
 function showWelcome() {
-  element("welcome-model").textContent = picker.isEmpty
-    ? "No model is published yet. An administrator converts one; it appears here by itself."
-    : `You are talking to ${picker.name}.`;
+  element("welcome-model").textContent = !picker.isEmpty
+    ? `You are talking to ${picker.name}.`
+    : isAdmin
+      ? "No model is published yet. Convert one; it appears here by itself."
+      : "No model is published yet. An administrator converts one; it appears here by itself.";
+  element("welcome-admin").hidden = !picker.isEmpty || !isAdmin;
   const language = picker.language;
   const list = element("examples");
   const key = picker.isEmpty ? "" : language;
@@ -87,23 +85,16 @@ function showWelcome() {
   list.lang = language;
   list.replaceChildren(
     ...(picker.isEmpty ? [] : examplesFor(language)).map((text) =>
-      make("li", {}, make("button", { type: "button", class: "example", text, onclick: () => ask(text) })),
+      make("li", {}, make("button", { type: "button", class: "example", text, onclick: () => composer.submit(text) })),
     ),
   );
 }
 
-function ask(text) {
-  const content = text.trim();
-  if (!content || chat.socket === null || chat.busy || picker.isEmpty) return;
-  question.value = "";
-  grow();
+// Whether a question was taken.
+function ask(content) {
+  if (chat.socket === null || chat.busy || picker.isEmpty) return false;
   chat.ask(content);
-}
-
-// A browser without field-sizing leaves the box at its first height.
-function grow() {
-  question.style.height = "auto";
-  question.style.height = `${Math.min(question.scrollHeight + 2, window.innerHeight * 0.4)}px`;
+  return true;
 }
 
 function mayLeaveChat() {
@@ -121,9 +112,12 @@ function go(hash) {
 
 async function route() {
   const name = decodeURIComponent(location.hash.slice(1));
-  admin.show(name === "admin");
-  if (name === "admin") panel.close();
-  if (name === "admin" || chat.socket === null || !mayLeaveChat()) return;
+  if (admin.show(name)) {
+    panel.close();
+    document.title = "Administration – ovchat";
+    return;
+  }
+  if (chat.socket === null || !mayLeaveChat()) return;
   if (!name) {
     if (!chat.conversation.isEmpty) chat.start();
   } else if (name !== chat.conversation.chatId) {
@@ -141,36 +135,23 @@ async function route() {
 function startChat(options) {
   if (!mayLeaveChat()) return;
   history.replaceState(null, "", location.pathname);
-  admin.show(false);
+  admin.show("");
   side.close();
   chat.start(options);
   chats.mark(null);
-  question.focus();
+  composer.focus();
 }
 
-// Clearing deletes the chat and begins anew with the same model and settings; a second press within a moment does it.
-async function clearChat() {
-  const button = element("clear");
-  if (!button.classList.toggle("danger")) {
-    clearTimeout(clearTimer);
-    button.textContent = "Clear";
-  } else {
-    button.textContent = "Really clear?";
-    clearTimer = setTimeout(() => {
-      button.classList.remove("danger");
-      button.textContent = "Clear";
-    }, CLEAR_PAUSE_MS);
-    return;
+// Clearing begins anew with the same model and settings.
+async function clear() {
+  if (!mayLeaveChat()) return;
+  const { chatId } = chat.conversation;
+  try {
+    if (!(await clearChat(chat))) return;
+  } catch (error) {
+    return show(error.message, true);
   }
-  if (chat.conversation.chatId !== null) {
-    if (chat.busy) chat.stop();
-    try {
-      await request("DELETE", `/api/v1/chats/${encodeURIComponent(chat.conversation.chatId)}`);
-    } catch (error) {
-      if (error.status !== 404) return show(error.message, true);
-    }
-  }
-  startChat({ keepSettings: true });
+  if (chatId === chat.conversation.chatId) startChat({ keepSettings: true });
   chats.load();
 }
 
@@ -189,7 +170,10 @@ async function enter(session) {
   element("sign-in").hidden = true;
   element("app").hidden = false;
   element("user-name").textContent = session.user;
-  element("open-admin").hidden = session.role !== "admin";
+  isAdmin = session.role === "admin";
+  element("open-admin").hidden = !isAdmin;
+  element("open-usage").hidden = isAdmin;
+  admin.enter(session);
   chat.socket = new ChatSocket({
     connected() {
       if (lost) show(chat.busy ? "Connected again …" : "");
@@ -207,7 +191,7 @@ async function enter(session) {
   chats.load();
   await loadModels();
   await route();
-  question.focus();
+  composer.focus();
 }
 
 // Begins the page anew, so that nothing that was read here is left for whoever signs in next.
@@ -237,26 +221,13 @@ element("key-form").addEventListener("submit", async (event) => {
     element("key").value = "";
   }
 });
-element("question-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  ask(question.value);
-});
-question.addEventListener("keydown", (event) => {
-  // isComposing: Enter also ends the input of Chinese and Japanese words.
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    ask(question.value);
-  }
-});
-question.addEventListener("input", () => {
-  grow();
-  element("send").disabled = chat.busy || !question.value.trim();
-});
 element("stop").addEventListener("click", () => chat.stop());
 element("new-chat").addEventListener("click", () => startChat());
-element("clear").addEventListener("click", clearChat);
+element("clear").addEventListener("click", clear);
+element("export").addEventListener("click", () => exportChat(chat.conversation).catch((error) => show(error.message, true)));
 element("leave").addEventListener("click", () => leave());
 element("open-admin").addEventListener("click", () => go("#admin"));
+element("open-usage").addEventListener("click", () => go("#admin/usage"));
 element("close-admin").addEventListener("click", () => go(chat.conversation.chatId ? `#${chat.conversation.chatId}` : "#"));
 window.addEventListener("hashchange", () => element("app").hidden || route());
 installTheme(element("theme"));

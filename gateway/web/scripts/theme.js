@@ -1,15 +1,16 @@
 // Light, dark, or what the system says; the choice is kept in this browser.
 
+import { icon } from "./elements.js";
+
 const NAME = "ovchat.theme";
 const ORDER = ["system", "light", "dark"];
-const LABELS = { system: "◐", light: "☀", dark: "☾" };
 
 export function installTheme(button) {
   let theme = localStorage.getItem(NAME) ?? "system";
   const apply = () => {
     if (theme === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    button.textContent = LABELS[theme];
+    button.replaceChildren(icon(theme));
     button.title = `Theme: ${theme}`;
     button.setAttribute("aria-label", `Theme: ${theme}. Press to change.`);
   };

@@ -12,11 +12,12 @@ function provenanceText({ model, variant, device, usage, timings }) {
     const writing_ms = timings.total_ms - (timings.first_token_ms ?? timings.total_ms);
     parts.push(`${usage.completion_tokens} tokens`);
     if (writing_ms > 0 && usage.completion_tokens > 1) {
-      parts.push(`${((usage.completion_tokens - 1) / (writing_ms / 1000)).toFixed(1)}/s`);
+      parts.push(`${((usage.completion_tokens - 1) / (writing_ms / 1000)).toFixed(1)} tokens/s`);
     }
     parts.push(`${(timings.total_ms / 1000).toFixed(1)} s`);
   }
-  return parts.join(" · ");
+  // A figure and its unit stay on one line.
+  return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 }
 
 function provenanceDetails({ params, worker_id, seed, usage }) {

@@ -1,7 +1,6 @@
 """The chat page in a real Chromium, on a pool of real processes with the `sample` engine."""
 
 import json
-from typing import cast
 
 import pytest
 import redis
@@ -11,9 +10,8 @@ from shared import keys
 from tests.helpers.browser import PHONE, Browser
 from tests.helpers.page import ANSWER, Page
 from tests.helpers.pool import Pool
-from tests.helpers.reciters import HOSTILE, HOSTILE_NAME, SLOW
+from tests.helpers.reciters import HOSTILE, HOSTILE_NAME, MARKDOWN, SLOW
 from tests.helpers.services import ADMIN_KEY
-from tests.helpers.sockets import Socket
 
 pytestmark = [pytest.mark.e2e, pytest.mark.connected]
 
@@ -81,23 +79,18 @@ def test_stop_ends_an_answer_and_keeps_its_text(page: Page, browser: Browser) ->
     assert 5 < len(text) < len(SLOW)
 
 
-async def test_the_place_in_the_queue_and_loading_are_told(page: Page, browser: Browser) -> None:
-    browser.script(
-        "window.told = []; const line = document.getElementById('status');"
-        "new MutationObserver(() => window.told.push(line.textContent)).observe(line, {childList: true});"
-    )
-    page.choose("lazy")
-    async with Socket(page.gateway.socket_url) as other:
-        for _ in range(2):
-            await other.chat("lazy", "Hurry")
-            await other.receive_until("generation.queued")
-        assert page.ask_and_wait("When?") == "At last."
-        for _ in range(2):
-            await other.receive_until("generation.finished")
-    told = [str(line) for line in cast(list[object], browser.script("return window.told"))]
-    assert any("2 before you" in line for line in told)
-    assert any(line.startswith("Loading lazy:int4") for line in told)
-    assert page.status == ""
+def test_a_chat_is_exported(page: Page, browser: Browser) -> None:
+    page.choose("qwen2-0.5b-instruct")
+    page.ask_and_wait("Taken: a/b *home*?")
+    browser.click("#export")
+    browser.screenshot("export-light")
+    browser.click("[data-choice=markdown]")
+    exported = browser.downloaded("Taken a b home.md")
+    assert exported.startswith("# Taken: a/b *home*?")
+    assert MARKDOWN in exported
+    browser.click("#export")
+    browser.click("[data-choice=json]")
+    assert json.loads(browser.downloaded("Taken a b home.json"))["messages"][1]["content"] == MARKDOWN
 
 
 def test_regenerating_and_editing_make_branches(page: Page, browser: Browser) -> None:
@@ -180,34 +173,11 @@ def test_clearing_begins_anew_with_the_same_settings(page: Page, browser: Browse
     page.choose("qwen2-0.5b-instruct")
     page.ask_and_wait("To be cleared")
     browser.click("#clear")
-    assert browser.text("#clear") == "Really clear?"
-    browser.click("#clear")
+    browser.click("dialog [data-choice='yes']")
     browser.until(lambda: not browser.all("#turns .turn"), what="the page empty")
     browser.until(lambda: "To be cleared" not in page.chat_titles, what="the chat gone")
     assert browser.one("#param-top_k").get_attribute("value") == "3"
     browser.click("#close-settings")
-
-
-def test_a_reload_in_the_middle_of_an_answer_loses_nothing(page: Page, browser: Browser) -> None:
-    page.choose("slow", "int4")
-    page.ask("Tell me much")
-    browser.until(lambda: len(page.answer) > 20, what="first words")
-    browser.driver.refresh()
-    browser.until(lambda: browser.all(f"{ANSWER}.running"), what="the answer goes on")
-    page.wait_for_end()
-    assert_nothing_lost(page)
-
-
-def test_a_gateway_restart_in_the_middle_of_an_answer_loses_nothing(page: Page, browser: Browser, pool: Pool) -> None:
-    page.choose("slow", "int4")
-    page.ask("Tell me more")
-    browser.until(lambda: len(page.answer) > 20, what="first words")
-    pool.gateways[0].stop()
-    browser.until(lambda: "lost" in page.status, what="the loss told")
-    pool.gateways[0].start_ready()
-    page.wait_for_end()
-    assert page.status == ""
-    assert_nothing_lost(page)
 
 
 def test_an_answer_goes_on_while_another_chat_is_open(page: Page, browser: Browser) -> None:
@@ -221,14 +191,7 @@ def test_an_answer_goes_on_while_another_chat_is_open(page: Page, browser: Brows
     page.chat_item("Go on without me").find_element("css selector", ".chat-name").click()
     browser.until(lambda: browser.texts("#turns .asked .body") == ["Go on without me"], what="the first chat")
     page.wait_for_end()
-    assert_nothing_lost(page)
-
-
-def assert_nothing_lost(page: Page) -> None:
-    """Compare what is shown with what the model said and with what the finalizer stored."""
-    assert page.answer == SLOW
-    page.browser.until(lambda: page.stored()[-1]["status"] == "done", what="the answer stored")
-    assert page.stored()[-1]["content"] == SLOW
+    page.assert_nothing_lost(SLOW)
 
 
 def test_hostile_markdown_and_names_do_nothing(page: Page, browser: Browser, pool: Pool) -> None:

@@ -33,7 +33,7 @@ def tell(state: redis.Redis, event: ConversionEvent) -> None:
     state.xadd(keys.conversion_events(event.conversion_id), {"e": event_fields(event)["e"]})
 
 
-def test_the_pool_and_usage_are_shown(page: Page, browser: Browser) -> None:
+def test_the_pool_is_shown(page: Page, browser: Browser) -> None:
     page.choose("qwen2-0.5b-instruct")
     page.ask_and_wait("Warm up")
     browser.click("#open-admin")
@@ -46,7 +46,7 @@ def test_the_pool_and_usage_are_shown(page: Page, browser: Browser) -> None:
 
 
 def test_a_conversion_is_started_followed_and_cancelled(page: Page, browser: Browser, state: redis.Redis) -> None:
-    browser.click("#open-admin")
+    page.open_admin("models")
     browser.type("#source", "tiny-llama-1b-chat")
     browser.click("[value=int8]")
     browser.click("#convert-form [type=submit]")
@@ -67,7 +67,7 @@ def test_a_conversion_is_started_followed_and_cancelled(page: Page, browser: Bro
 
 
 def test_a_waiting_conversion_is_cancelled(page: Page, browser: Browser) -> None:
-    browser.click("#open-admin")
+    page.open_admin("models")
     browser.type("#source", "zephyr-7b-beta")
     browser.click("#convert-form [type=submit]")
     browser.until(lambda: "zephyr-7b-beta" in browser.text("#conversions .job"), what="the job listed")
@@ -76,7 +76,7 @@ def test_a_waiting_conversion_is_cancelled(page: Page, browser: Browser) -> None
 
 
 def test_a_refused_conversion_says_why(page: Page, browser: Browser) -> None:
-    browser.click("#open-admin")
+    page.open_admin("models")
     browser.type("#source", "x" * 20)
     browser.type("#public-name", "Not A Name")
     browser.click("#convert-form [type=submit]")
@@ -92,6 +92,43 @@ def test_a_hostile_conversion_is_shown_as_text(page: Page, browser: Browser, sta
     for name, value in job_fields(job).items():
         state.hset(keys.conversion_job(job.conversion_id), name, value)
     state.zadd(keys.CONVERSIONS, {job.conversion_id: now_ms})
-    browser.click("#open-admin")
+    page.open_admin("models")
     browser.until(lambda: HOSTILE_NAME in browser.text("#conversions"), what="the name as text")
     assert browser.all("#conversions img") == []
+
+
+def test_a_base_model_of_the_catalogue_is_marked(page: Page, browser: Browser) -> None:
+    page.open_admin("models")
+    browser.until(lambda: "by name" in browser.text("#source-note"), what="the catalogue")
+    browser.type("#source", "mistral-7b")
+    assert "base model" in browser.text("#source-note")
+    browser.type("#source", "gemma-2b-it")
+    assert "hub token" in browser.text("#source-note")
+    assert "base model" not in browser.text("#source-note")
+
+
+def test_a_variant_is_deleted_after_a_question(page: Page, browser: Browser, state: redis.Redis) -> None:
+    """A variant that a worker has loaded takes a second question; the row goes when the converter has done it."""
+    page.choose("slow", "int4")
+    page.ask_and_wait("Load it")
+    page.open_admin("models")
+    delete = "#published [aria-label='Delete slow:{}']"
+    browser.click(delete.format("int8"))
+    browser.click("dialog [data-choice='']")
+    browser.until(lambda: not browser.all("dialog"), what="nothing done")
+    assert browser.focused == "Delete slow:int8"
+    browser.click(delete.format("int8"))
+    browser.click("dialog [data-choice=yes]")
+    browser.until(lambda: browser.texts("#published .state") == ["deleting"], what="the deletion asked for")
+    state.hdel(keys.VARIANTS, "slow:int8")
+    browser.until(lambda: not browser.all("#published .state"), what="the variant gone")
+    browser.click(delete.format("int4"))
+    browser.click("dialog [data-choice=yes]")
+    browser.until(lambda: "in use" in browser.text("dialog h2"), what="a second question")
+    browser.screenshot("delete-light")
+    browser.click("dialog [data-choice=yes]")
+    browser.until(lambda: browser.texts("#published .state") == ["deleting"], what="the deletion asked for")
+    state.hdel(keys.VARIANTS, "slow:int4")
+    browser.until(lambda: "slow" not in browser.texts("#published strong"), what="the model gone")
+    browser.click("#close-admin")
+    browser.until(lambda: "slow" not in browser.texts("#model option"), what="no longer offered")

@@ -1,0 +1,118 @@
+// The published models with their variants: what each weighs, and its end.
+
+import { get, request } from "./api.js";
+import { confirmed, keepFocus } from "./dialogs.js";
+import { element, make } from "./elements.js";
+import { LANGUAGE_NAMES } from "./examples.js";
+import { megabytes } from "./models.js";
+import { table } from "./table.js";
+
+const PAUSE_MS = 3000;
+const HEADS = ["Model", "Variant", "Size", "Against FP16", "Recipe", "Made", ""];
+const path = (record) => `/api/v1/models/${encodeURIComponent(record.model)}/${encodeURIComponent(record.variant)}`;
+const keyOf = (record) => `${record.model}:${record.variant}`;
+
+function recipeText({ sym, group_size, ratio }) {
+  const parts = [sym === null ? null : sym ? "symmetric" : "asymmetric"];
+  if (group_size) parts.push(group_size > 0 ? `groups of ${group_size}` : "per channel");
+  if (ratio !== null && ratio !== undefined) parts.push(`ratio ${ratio}`);
+  return parts.filter(Boolean).join(", ") || "–";
+}
+
+export class Published {
+  #timer = 0;
+  #shown = false;
+  #ending = new Set(); // variants whose deletion the converter was asked for
+  #last = "";
+
+  constructor(onRefused) {
+    this.onRefused = onRefused;
+    this.problem = element("published-problem");
+  }
+
+  start() {
+    this.#shown = true;
+    this.problem.textContent = "";
+    return this.read();
+  }
+
+  stop() {
+    this.#shown = false;
+    clearTimeout(this.#timer);
+  }
+
+  async read() {
+    try {
+      const { data } = await get("/api/v1/models");
+      const there = new Set(data.flatMap((model) => model.variants.map(keyOf)));
+      this.#ending = new Set([...this.#ending].filter((key) => there.has(key)));
+      // What has not changed is left alone, so that the focus stays where it is.
+      const news = JSON.stringify([data, [...this.#ending]]);
+      if (news !== this.#last) this.#show(data);
+      this.#last = news;
+    } catch (error) {
+      this.problem.textContent = error.message;
+      this.onRefused(error);
+    }
+    clearTimeout(this.#timer);
+    if (this.#shown) this.#timer = setTimeout(() => this.read(), PAUSE_MS);
+  }
+
+  #show(models) {
+    const none = "Nothing is published yet. Convert a model below: smollm2-135m-instruct is small and needs no download.";
+    element("published").replaceChildren(
+      models.length
+        ? table("Published models", HEADS, models.flatMap((model) => this.#rows(model)))
+        : make("p", { class: "empty", text: none }),
+    );
+  }
+
+  #rows({ model, default_variant, languages, variants }) {
+    const about = [languages.map((language) => LANGUAGE_NAMES[language] ?? language).join(", "), variants[0].source_model];
+    return variants.map((record, place) => {
+      const key = keyOf(record);
+      // The eye needs a model's name once, a reader by ear in each row.
+      const name = place
+        ? make("span", { class: "away", text: model })
+        : make("span", {}, make("strong", { text: model }), make("span", { class: "hint under", text: about.filter(Boolean).join(" · ") }));
+      const isDefault = record.variant === default_variant;
+      const remove = () => make("button", { type: "button", class: "danger small", text: "Delete", "aria-label": `Delete ${key}`, onclick: () => this.#remove(record) });
+      return [
+        name,
+        make("span", {}, record.variant, isDefault ? make("span", { class: "tag", text: "default", title: "What the model's name alone stands for" }) : null),
+        megabytes(record.size_bytes),
+        record.compression_rate ? `${record.compression_rate.toFixed(2)}× smaller` : "–",
+        recipeText(record.recipe),
+        record.created_at.slice(0, 10),
+        this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : remove(),
+      ];
+    });
+  }
+
+  async #remove(record) {
+    const key = keyOf(record);
+    const title = `Delete ${key}?`;
+    const text = "Its files are taken out of the model store. Chats that were held with it stay; to have it again, convert it again.";
+    if (!(await confirmed({ title, text, deed: "Delete" }))) return;
+    this.problem.textContent = "";
+    try {
+      await request("DELETE", path(record));
+    } catch (error) {
+      if (error.status !== 409) return this.#tell(error);
+      const loaded = "A worker has it loaded. Answers that it is writing go on; new questions to it are refused.";
+      if (!(await confirmed({ title: `Delete ${key} although it is in use?`, text: loaded, deed: "Delete anyway" }))) return;
+      try {
+        await request("DELETE", `${path(record)}?force=true`);
+      } catch (problem) {
+        return this.#tell(problem);
+      }
+    }
+    this.#ending.add(key);
+    await this.read();
+    keepFocus("published-title");
+  }
+
+  #tell(error) {
+    this.problem.textContent = error.message;
+  }
+}
