@@ -132,13 +132,15 @@ class TokenLogprob:
 class TokenEvent:
     """New tokens of one sequence; `finish` is set on its last event, whose `token_ids` may be empty.
 
-    `logprobs` has one entry a token where the sequence asked for them, else none.
+    `logprobs` has one entry a token where the sequence asked for them, else none. `cached_tokens` is on a sequence's
+    first event how much of its prompt was not computed again; None where the engine cannot tell, and on later events.
     """
 
     sequence_id: str
     token_ids: tuple[int, ...]
     finish: Finish | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int | None = None
 
 
 ProgressCallback = Callable[[float], None]

@@ -152,21 +152,32 @@ def decode_replica_message(line: bytes) -> ReplicaMessage:
 
 
 def _pack(events: Sequence[TokenEvent]) -> list[tuple[Any, ...]]:
-    """A tuple an event; log probabilities are a fourth item where there are any."""
+    """A tuple an event; log probabilities and cached tokens follow where there are any."""
     return [
-        (event.sequence_id, event.token_ids, event.finish, [(item.logprob, item.top) for item in event.logprobs])
-        if event.logprobs
+        (
+            event.sequence_id,
+            event.token_ids,
+            event.finish,
+            [(item.logprob, item.top) for item in event.logprobs],
+            event.cached_tokens,
+        )
+        if event.logprobs or event.cached_tokens is not None
         else (event.sequence_id, event.token_ids, event.finish)
         for event in events
     ]
 
 
 def _unpack(
-    sequence_id: str, token_ids: list[int], finish: str | None, logprobs: Sequence[tuple[float, list[list[Any]]]] = ()
+    sequence_id: str,
+    token_ids: list[int],
+    finish: str | None,
+    logprobs: Sequence[tuple[float, list[list[Any]]]] = (),
+    cached_tokens: int | None = None,
 ) -> TokenEvent:
     return TokenEvent(
         sequence_id,
         tuple(token_ids),
         Finish(finish) if finish else None,
         tuple(TokenLogprob(value, tuple((id_, other) for id_, other in top)) for value, top in logprobs),
+        cached_tokens,
     )

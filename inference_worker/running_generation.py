@@ -47,6 +47,8 @@ class RunningGeneration:
         self.token_ids: list[int] = []
         """Emitted tokens of all attempts, those held back included."""
         self.prompt_tokens = 0
+        self.cached_tokens: int | None = None
+        """Of the prompt, what the engine did not compute again; None where it cannot tell."""
         self.ended = False
         self._waited_ms = max(0.0, assignment.waited_ms)
         self._clock = clock
@@ -114,6 +116,9 @@ class RunningGeneration:
             return Advance((), ended=True)
         if event.finish is not None and event.finish.is_error:
             return Advance((self.failed(_engine_error(event.finish)),), ended=True)
+        if event.cached_tokens is not None:
+            # The engine's prompt of a later attempt has the answer's beginning in it.
+            self.cached_tokens = min(event.cached_tokens, self.prompt_tokens)
         piece = self._stream.push(event.token_ids)
         token_ids = event.token_ids[: piece.token_count]
         self.token_ids.extend(token_ids)
@@ -177,7 +182,11 @@ class RunningGeneration:
             generation_id=self.id,
             seq=self._seq,
             finish_reason=reason,
-            usage=Usage(prompt_tokens=self.prompt_tokens, completion_tokens=len(self.token_ids)),
+            usage=Usage(
+                prompt_tokens=self.prompt_tokens,
+                completion_tokens=len(self.token_ids),
+                cached_tokens=self.cached_tokens,
+            ),
             timings=Timings(
                 queue_ms=round(self._waited_ms, 1),
                 first_token_ms=self._first_token_ms,

@@ -123,6 +123,7 @@ class Finalizer:
                 request.user,
                 prompt_tokens=ended.started.prompt_tokens if ended.started and request.choice == 0 else 0,
                 completion_tokens=ended.tokens,
+                cached_tokens=ended.cached_tokens if request.choice == 0 else None,
             )
             # Not before it is counted: what is neither reserved nor counted could be used a second time.
             await self._redis.hdel(keys.reserved_tokens(request.user), generation_id)
@@ -173,6 +174,11 @@ class _Ended:
     started: GenerationStarted | None
     end: GenerationFinished | GenerationFailed | None
     tokens: int
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Prompt tokens that were not computed again, where the engine told it."""
+        return self.end.usage.cached_tokens if isinstance(self.end, GenerationFinished) else None
 
     @classmethod
     def of(cls, entries: tuple[JournalEntry, ...]) -> _Ended:

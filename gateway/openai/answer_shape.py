@@ -59,8 +59,13 @@ def count_usage(ends: Mapping[int, GenerationFinished], prompts: Sequence[int]) 
     """Return ``usage``: a prompt counts once, however many choices answer it; ``prompts`` has each one's choice."""
     prompt_tokens = sum(ends[index].usage.prompt_tokens for index in prompts)
     completion_tokens = sum(end.usage.completion_tokens for end in ends.values())
-    return {
+    usage: Json = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
     }
+    cached = [ends[index].usage.cached_tokens for index in prompts]
+    known = [tokens for tokens in cached if tokens is not None]
+    if known:
+        usage["prompt_tokens_details"] = {"cached_tokens": sum(known)}
+    return usage

@@ -26,10 +26,18 @@ class UsageStore:
         return datetime.fromtimestamp(await redis_now_ms(self._redis) / 1000, UTC)
 
     async def count_generation(
-        self, generation_id: str, user: str, *, prompt_tokens: int, completion_tokens: int
+        self,
+        generation_id: str,
+        user: str,
+        *,
+        prompt_tokens: int,
+        completion_tokens: int,
+        cached_tokens: int | None = None,
     ) -> bool:
         """Count an ended generation; return False where it had been counted before."""
         amounts = {"generations": 1, "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+        if cached_tokens is not None:
+            amounts["cached_tokens"] = cached_tokens
         return await self._add(generation_id, user, amounts)
 
     async def count_conversion(self, conversion_id: str, user: str) -> bool:

@@ -24,10 +24,13 @@ from inference_worker.engine import (
     TokenLogprob,
 )
 from inference_worker.engines.generation_config import generation_config
+from inference_worker.engines.prefix_cache import PrefixCache
 from inference_worker.engines.step_sizing import PROBE_TOKENS, measure_step_cost, tokens_per_step
 from inference_worker.variant_files import ModelLimits, read_model_limits
 
 _GIB = 1 << 30
+#: The runtime's KV blocks have 32 tokens on a CPU and 16 on a GPU.
+_SMALL_BLOCK_TOKENS = 16
 
 
 @dataclass(slots=True)
@@ -37,6 +40,9 @@ class _Running:
     params: SamplingParams
     generated: int = 0
     ends: frozenset[int] = field(default_factory=frozenset)
+    cached_tokens: int | None = None
+    """Told with the first event."""
+    stepped: bool = False
 
 
 class ContinuousBatchingEngine(Engine):
@@ -47,6 +53,9 @@ class ContinuousBatchingEngine(Engine):
         self._pipeline: Any = None
         self._limits = ModelLimits(0, (), 0)
         self._running: dict[str, _Running] = {}
+        self._leaving: list[Any] = []
+        """Handles of aborted requests whose prompt is still being computed."""
+        self._prefixes: PrefixCache | None = None
         self._next_request_id = 0
 
     def start(self, report_progress: ProgressCallback | None = None) -> EngineInfo:
@@ -69,7 +78,7 @@ class ContinuousBatchingEngine(Engine):
             self._free_pipeline()
         self._pipeline = self._build(tokens)
         report(0.9)
-        self._timed_prefill(16)
+        self._prefixes = self._follow_prefixes()
         report(1.0)
         return EngineInfo(
             engine="continuous_batching",
@@ -93,18 +102,28 @@ class ContinuousBatchingEngine(Engine):
         ends = frozenset(params.stop_token_ids) | (
             frozenset() if params.ignore_eos else set(self._limits.eos_token_ids)
         )
-        self._running[sequence_id] = _Running(handle, params, ends=ends)
+        cached_tokens = self._prefixes.add(sequence_id, token_ids) if self._prefixes is not None else None
+        self._running[sequence_id] = _Running(handle, params, ends=ends, cached_tokens=cached_tokens)
 
     def abort(self, sequence_id: str) -> None:
         running = self._running.pop(sequence_id, None)
-        if running is not None:
+        if running is None:
+            return
+        if self._prefixes is not None:
+            self._prefixes.release(sequence_id)
+        if running.stepped and not running.generated and self._spec.prefix_caching:
+            # The runtime takes the block in which a cancelled prompt ends for computed to its end, and a later
+            # prompt with the same beginning would read memory that nobody wrote. So the prompt is computed first.
+            self._leaving.append(running.handle)
+        else:
             running.handle.cancel()
 
     def next_events(self, timeout: float) -> list[TokenEvent]:
-        if not self._running:
+        if not self._running and not self._leaving:
             return []
         if self._pipeline.has_non_finished_requests():
             self._pipeline.step()
+        self._let_go()
         events: list[TokenEvent] = []
         for sequence_id, running in list(self._running.items()):
             event = self._read(sequence_id, running)
@@ -112,17 +131,22 @@ class ContinuousBatchingEngine(Engine):
                 events.append(event)
                 if event.finish is not None:
                     del self._running[sequence_id]
+                    if self._prefixes is not None:
+                        self._prefixes.release(sequence_id)
         return events
 
     def stop(self) -> None:
-        for sequence_id in list(self._running):
-            self.abort(sequence_id)
+        for handle in (*(running.handle for running in self._running.values()), *self._leaving):
+            handle.cancel()
+        self._running.clear()
+        self._leaving.clear()
         if self._pipeline is not None and self._pipeline.has_non_finished_requests():
             self._pipeline.step()  # Cancelled requests give their cache blocks back at the next step.
         self._free_pipeline()
 
     def _read(self, sequence_id: str, running: _Running) -> TokenEvent | None:
         handle = running.handle
+        running.stepped = True
         # The status is read first: tokens that come between the two reads are then delivered by the next step.
         status = handle.get_status()
         token_ids: list[int] = []
@@ -134,15 +158,47 @@ class ContinuousBatchingEngine(Engine):
                 if running.params.top_logprobs is not None:
                     logprobs.extend(map(TokenLogprob, output.generated_log_probs))
                 reason = output.finish_reason
+        cached_tokens = None if running.generated else running.cached_tokens
         running.generated += len(token_ids)
-        if status == openvino_genai.GenerationStatus.RUNNING:
-            return TokenEvent(sequence_id, tuple(token_ids), None, tuple(logprobs)) if token_ids else None
+        if self._prefixes is not None:
+            self._prefixes.generated(sequence_id, token_ids)
+        finish: Finish | None = None
         if status == openvino_genai.GenerationStatus.FINISHED:
             ended = bool(token_ids) and token_ids[-1] in running.ends
             stopped = reason == openvino_genai.GenerationFinishReason.STOP or ended
-            return TokenEvent(sequence_id, tuple(token_ids), Finish.STOP if stopped else Finish.LENGTH, tuple(logprobs))
-        # Nobody cancelled it, because a cancelled one is not in the table: the scheduler found no memory for it.
-        return TokenEvent(sequence_id, tuple(token_ids), Finish.KV_CACHE_EXHAUSTED, tuple(logprobs))
+            finish = Finish.STOP if stopped else Finish.LENGTH
+        elif status != openvino_genai.GenerationStatus.RUNNING:
+            # Nobody cancelled it, because a cancelled one is not in the table: the scheduler found no memory for it.
+            finish = Finish.KV_CACHE_EXHAUSTED
+        if finish is None and not token_ids:
+            return None
+        return TokenEvent(sequence_id, tuple(token_ids), finish, tuple(logprobs), cached_tokens)
+
+    def _let_go(self) -> None:
+        """Cancel the aborted requests whose prompt is computed."""
+        left: list[Any] = []
+        for handle in self._leaving:
+            if handle.get_status() != openvino_genai.GenerationStatus.RUNNING:
+                continue
+            if handle.can_read():
+                handle.cancel()
+            else:
+                left.append(handle)
+        self._leaving = left
+
+    def _follow_prefixes(self) -> PrefixCache | None:
+        """Warm up with one block, or two small ones, and learn from the memory that took how large blocks are."""
+        self._timed_prefill(_SMALL_BLOCK_TOKENS)
+        one_block = self._pipeline.get_metrics().cache_usage
+        self._timed_prefill(2 * _SMALL_BLOCK_TOKENS)
+        usage = self._pipeline.get_metrics().cache_usage
+        if not self._spec.prefix_caching or one_block <= 0:
+            return None
+        small = usage > 1.5 * one_block
+        return PrefixCache(
+            capacity_blocks=round(100 / one_block),
+            block_tokens=_SMALL_BLOCK_TOKENS if small else 2 * _SMALL_BLOCK_TOKENS,
+        )
 
     def _add_request(self, token_ids: Sequence[int], config: Any) -> Any:
         self._next_request_id += 1

@@ -107,10 +107,14 @@ class GenerationRequest(Message):
 
 
 class Usage(Message):
-    """Tokens that a generation took and made."""
+    """Tokens that a generation took and made.
+
+    ``cached_tokens`` are those of the prompt that the engine had in its cache; None where it cannot tell.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int | None = None
 
 
 class Timings(Message):

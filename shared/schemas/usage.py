@@ -12,7 +12,7 @@ class UsageDay(Message):
 
     Attributes:
         prompt_tokens: of ended generations, whatever their end; a prompt that no worker took counts nothing.
-        cached_tokens: prompt tokens that came from the KV cache; None, because no engine tells it yet.
+        cached_tokens: prompt tokens that came from the KV cache; None where no engine told it.
         completion_tokens: that were made, also where the generation was cancelled or failed.
         generations: that ended.
         conversions: that were accepted; one that joined a running job is not counted again.

@@ -132,3 +132,64 @@ def test_the_step_size_is_found_on_this_host_and_leaves_room_for_prefill(demo_ir
         assert info.kv_cache_bytes > 0
     finally:
         engine.stop()
+
+
+def _first_token(engine: Engine, prompt: list[int]) -> tuple[int, int | None]:
+    """Steps to the first token, and what the engine says of cached tokens."""
+    engine.add("one", prompt, greedy(1))
+    for steps in range(1, 1000):
+        for event in engine.next_events(0.05):
+            assert event.finish is not None
+            return steps, event.cached_tokens
+    raise AssertionError("no token came")
+
+
+def test_cached_tokens_are_those_that_take_no_step(demo_ir: Path) -> None:
+    """Steps of one token tell exactly how many were computed; the engine may say a few less than it reused."""
+    engine = _engine(demo_ir, step=1, num_kv_blocks=16)
+    try:
+        engine.start()
+        prompt = [100 + at * 7 % 20_000 for at in range(150)]
+        assert _first_token(engine, prompt) == (150, 0)
+        assert _first_token(engine, [*prompt[:100], 5, 6, 7]) == (7, 96)
+        assert _first_token(engine, prompt[:128]) == (1, 127)
+        assert _first_token(engine, [9, *prompt]) == (151, 0)
+        for number in range(3):
+            other = [20_000 + number * 1000 + at for at in range(120)]
+            assert _first_token(engine, other) == (120, 0)
+        # More blocks than there are have been used by now: what was forgotten is never told to be there.
+        steps, cached = _first_token(engine, prompt)
+        assert cached is not None
+        assert cached <= 150 - steps
+    finally:
+        engine.stop()
+
+
+def test_an_answer_is_cached_too(demo_ir: Path) -> None:
+    engine = _engine(demo_ir)
+    try:
+        started = Started(engine, engine.start())
+        prompt = [100 + at * 7 % 20_000 for at in range(50)]
+        answer = started.answer(prompt, greedy(50)).token_ids
+        assert _first_token(engine, [*prompt, *answer, 5, 6])[1] == 96
+    finally:
+        engine.stop()
+
+
+def test_a_prompt_aborted_half_way_does_not_spoil_the_next_one(demo_ir: Path) -> None:
+    """Accident: whoever stopped a long prompt and sent it again got an answer to memory that nobody had written."""
+    prompt = [100 + at * 7919 % 40_000 for at in range(300)]
+    answers: list[list[int]] = []
+    for aborted in (False, True):
+        engine = _engine(demo_ir, step=41)
+        try:
+            started = Started(engine, engine.start())
+            if aborted:
+                engine.add("stopped", prompt, greedy(4))
+                for _ in range(3):
+                    assert engine.next_events(0.0) == []
+                engine.abort("stopped")
+            answers.append(started.answer(prompt, greedy(8)).token_ids)
+        finally:
+            engine.stop()
+    assert answers[0] == answers[1]

@@ -40,6 +40,7 @@ async def test_an_answer_is_journaled_from_start_to_end(
     assert finished["usage"] == {
         "prompt_tokens": started["prompt_tokens"],
         "completion_tokens": len(tokens_of(entries)),
+        "cached_tokens": None,
     }
     assert 0 <= finished["timings"]["first_token_ms"] <= finished["timings"]["total_ms"]
 

@@ -70,7 +70,7 @@ def test_deltas_are_numbered_and_the_end_names_the_last() -> None:
     ]
     end = orjson.loads(entries[-1].frame)
     assert end["finish_reason"] == "length"
-    assert end["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
+    assert end["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "cached_tokens": None}
     assert end["timings"] == {"queue_ms": 5.0, "first_token_ms": 15.0, "total_ms": 25.0}
 
 
@@ -219,3 +219,11 @@ def test_a_failover_goes_on_inside_a_tool_call() -> None:
             ("tool_call", '{"index":0,"name":"f","arguments":"{\\"a\\": 1}"}'),
         ]
         assert [frame["seq"] for frame in frames] == list(range(1, len(frames) + 1))
+
+
+def test_cached_tokens_are_told_with_the_usage() -> None:
+    running = generation()
+    started(running, stream())
+    event_ = event("ab", Finish.LENGTH)
+    entries = running.advance(TokenEvent(event_.sequence_id, event_.token_ids, Finish.LENGTH, (), 4)).entries
+    assert orjson.loads(entries[-1].frame)["usage"]["cached_tokens"] == 4
