@@ -111,7 +111,7 @@ class Browser:
     @property
     def focused(self) -> str:
         """Return the name of what has the focus, as a screen reader tells it."""
-        return self.driver.switch_to.active_element.accessible_name
+        return self.driver.switch_to.active_element.accessible_name.strip()
 
     def downloaded(self, name: str) -> str:
         """Return the text of a file once it is saved."""

@@ -1,6 +1,7 @@
 // The list of a user's chats: paged, searched by title, renamed and deleted in place.
 
 import { get, request } from "./api.js";
+import { keepFocus } from "./dialogs.js";
 import { element, icon, make } from "./elements.js";
 
 const PAGE = 30;
@@ -75,13 +76,13 @@ export class ChatList {
     this.#chats = cursor ? [...this.#chats, ...page.data] : page.data;
     this.#cursor = page.next_cursor;
     this.more.hidden = !page.next_cursor;
-    element("no-chats").hidden = this.#chats.length > 0;
-    element("no-chats").textContent = this.search.value.trim() ? "No chat has this in its title." : "No chats yet.";
-    // A title that is being changed is not taken away from under the reader's hands.
-    if (!this.list.querySelector("input")) this.#show();
+    // A title that is being changed and a question that is open are not taken away from under the reader's hands.
+    if (!this.list.querySelector("input, .confirm")) this.#show();
   }
 
   #show() {
+    element("no-chats").hidden = this.#chats.length > 0;
+    element("no-chats").textContent = this.search.value.trim() ? "No chat has this in its title." : "No chats yet.";
     const groups = byAge(this.#chats);
     this.list.replaceChildren(
       ...[...groups].map(([name, chats]) =>
@@ -150,6 +151,7 @@ export class ChatList {
       this.#chats = this.#chats.filter((other) => other !== chat);
       this.#show();
       this.on.deleted(chat.chat_id);
+      keepFocus("new-chat");
     });
     no.addEventListener("click", () => {
       const fresh = this.#item(chat);

@@ -155,7 +155,7 @@ export class Chat {
         this.#takeQueued(frame);
         break;
       case "model.loading":
-        this.#loading = `Loading ${frame.model}` + (frame.progress == null ? "" : ` ${Math.round(frame.progress * 100)} %`);
+        this.#loading = `Loading ${frame.model}` + (!frame.progress ? "" : ` ${Math.round(frame.progress * 100)} %`);
         this.#showWaiting();
         break;
       case "generation.started":
