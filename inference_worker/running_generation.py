@@ -89,7 +89,8 @@ class RunningGeneration:
             replayed.extend(text.push(entry.token_ids).parts)
             if entry.kind == "delta":
                 frame = orjson.loads(entry.frame)
-                delivered.append(Part(frame["channel"], frame["text"]))
+                if frame["text"]:
+                    delivered.append(Part(frame["channel"], frame["text"]))
                 scores += len(frame.get("logprobs") or ())
         if joined(replayed) != joined(delivered):
             raise InternalError("The answer could not be continued after its worker was lost.")
@@ -153,6 +154,9 @@ class RunningGeneration:
             parts = joined((*parts, *rest.parts))
             # The last piece, an unfinished character say, may complete a stop string.
             reason = "stop" if rest.stopped else reason
+        if not parts and self._scores:
+            # Tokens without text of their own have their log probabilities told all the same.
+            parts = (Part("answer", ""),)
         if not parts:
             return Advance((self._finished_entry(reason, token_ids),), ended=True)
         return Advance((*self._deltas(parts, token_ids), self._finished_entry(reason, ())), ended=True)

@@ -35,10 +35,8 @@ def completion_logprobs(tokens: Sequence[TokenScore], offset: int) -> Json:
 
 
 def _entry(token: AlternativeToken) -> Json:
-    # A token that is a part of a character has no text of its own.
-    partial = "\ufffd" in token.token
     return {
         "token": token.token,
         "logprob": token.logprob,
-        "bytes": None if partial else list(token.token.encode()),
+        "bytes": list(token.token.encode() if token.token_bytes is None else token.token_bytes),
     }

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from inference_worker.engine import TokenLogprob
 from inference_worker.text.tokenizer import Tokenizer
 from shared.schemas.generation import AlternativeToken, TokenScore
 
 _ANCHOR = "a"
+_REPLACEMENT = "\ufffd"
+
+
+class _Label(TypedDict):
+    token_id: int
+    token: str
+    token_bytes: tuple[int, ...] | None
 
 
 class TokenLabels:
@@ -24,7 +33,10 @@ class TokenLabels:
 
     def score(self, token_id: int, logprob: TokenLogprob) -> TokenScore:
         """A token's log probability and its alternatives'."""
-        top = tuple(
-            AlternativeToken(token_id=other, token=self.text(other), logprob=value) for other, value in logprob.top
-        )
-        return TokenScore(token_id=token_id, token=self.text(token_id), logprob=logprob.logprob, top=top)
+        top = tuple(AlternativeToken(logprob=value, **self._label(other)) for other, value in logprob.top)
+        return TokenScore(logprob=logprob.logprob, top=top, **self._label(token_id))
+
+    def _label(self, token_id: int) -> _Label:
+        text = self.text(token_id)
+        raw = self._tokenizer.token_bytes(token_id) if _REPLACEMENT in text else None
+        return {"token_id": token_id, "token": text, "token_bytes": None if raw is None else tuple(raw)}

@@ -139,11 +139,15 @@ class GenerationStarted(Message):
 
 
 class AlternativeToken(Message):
-    """A token that the model might have chosen."""
+    """A token that the model might have chosen.
+
+    ``token_bytes`` are given where they are not those of ``token``: a part of a character has U+FFFD for a text.
+    """
 
     token_id: int
     token: str
     logprob: float
+    token_bytes: tuple[int, ...] | None = None
 
 
 class TokenScore(AlternativeToken):

@@ -176,7 +176,7 @@ def test_log_probabilities_of_held_back_text_come_with_the_next_delta() -> None:
     frame = orjson.loads(delta.frame)
     assert [(score["token"], score["logprob"]) for score in frame["logprobs"]] == [("X", 0.0), ("a", 0.0)]
     assert frame["logprobs"][0]["top"] == [
-        {"token_id": frame["logprobs"][0]["token_id"], "token": "X", "logprob": -9.0}
+        {"token_id": frame["logprobs"][0]["token_id"], "token": "X", "logprob": -9.0, "token_bytes": None}
     ]
 
 
@@ -227,3 +227,25 @@ def test_cached_tokens_are_told_with_the_usage() -> None:
     event_ = event("ab", Finish.LENGTH)
     entries = running.advance(TokenEvent(event_.sequence_id, event_.token_ids, Finish.LENGTH, (), 4)).entries
     assert orjson.loads(entries[-1].frame)["usage"]["cached_tokens"] == 4
+
+
+def test_log_probabilities_of_a_split_character_have_its_bytes_also_where_it_stays_unfinished() -> None:
+    running = generation()
+    started(running, stream())
+    whole = scored_event("a😀")
+    cut = TokenEvent("g:1", whole.token_ids[:-1], Finish.LENGTH, whole.logprobs[:-1])
+    frames = [orjson.loads(entry.frame) for entry in running.advance(cut).entries if entry.kind == "delta"]
+    scores = [score for frame in frames for score in frame["logprobs"]]
+    assert len(scores) == len(whole.token_ids) - 1
+    told = b"".join(bytes(score["token_bytes"] or score["token"].encode()) for score in scores)
+    assert told == "a😀".encode()[:-1]
+
+
+def test_tokens_without_text_have_their_log_probabilities_told_at_the_end() -> None:
+    """Accident: a client that counts log probabilities finds fewer than tokens."""
+    running = generation()
+    started(running, stream("XYZ"))
+    running.advance(scored_event("XY"))
+    entries = running.advance(TokenEvent("g:1", (EOS,), Finish.STOP, (TokenLogprob(0.0),))).entries
+    scores = [score for entry in entries if entry.kind == "delta" for score in orjson.loads(entry.frame)["logprobs"]]
+    assert [score["token"] for score in scores] == ["X", "Y"]
