@@ -47,6 +47,20 @@ class CallReader:
         self._id: str | None = None
         self._arguments: str | None = None
 
+    @classmethod
+    def named(cls, index: int, name: str, call_id: str | None) -> CallReader:
+        """A reader of arguments alone, for formats that write the name outside of the object."""
+        reader = cls(index, strict=False)
+        head = {"name": name} if call_id is None else {"name": name, "id": call_id}
+        for character in orjson.dumps(head).decode()[:-1] + ',"arguments":':
+            reader.feed(character)
+        reader.raw = ""
+        return reader
+
+    def close_after_arguments(self) -> list[dict[str, Any]]:
+        """End the call where the arguments have ended; nothing before that."""
+        return self._end() if self._arguments is not None and self._place is _Place.KEY else []
+
     def feed(self, character: str) -> list[dict[str, Any]]:
         """Take one character; return what is sure by it, in the form of a delta."""
         self.raw += character

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -22,21 +23,35 @@ class _Syntax:
     list_opening: str = ""
     separators: str = ""
     closing: str = ""
+    names_outside: bool = False
+    """Whether a newer form writes `name[ARGS]{…}` or `name[CALL_ID]id[ARGS]{…}`, each after an opening of its own."""
 
 
 #: Without an opening the calls are the whole answer.
 _SYNTAX: dict[ToolFormat, _Syntax] = {
     "hermes": _Syntax("<tool_call>", closing="</tool_call>"),
     "llama3_json": _Syntax("", separators=";"),
-    "mistral": _Syntax("[TOOL_CALLS]", "[", ",", "]"),
+    "mistral": _Syntax("[TOOL_CALLS]", "[", ",", "]", names_outside=True),
 }
 #: Markers that may be special tokens of a tokenizer and must be seen all the same.
-TOOL_MARKERS = frozenset({"<tool_call>", "</tool_call>", "[TOOL_CALLS]"})
+TOOL_MARKERS = frozenset({"<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"})
+_NAME = r"[A-Za-z0-9_.-]+"
+_HEAD = re.compile(rf"(?P<name>{_NAME})(?:\[CALL_ID\](?P<id>{_NAME}))?\[ARGS\]")
+
+
+def _begun(marker: str) -> str:
+    return "|".join(re.escape(marker[:length]) for length in range(1, len(marker) + 1))
+
+
+_HEAD_BEGUN = re.compile(
+    rf"{_NAME}(?:{_begun('[ARGS]')}|{_begun('[CALL_ID]')}|\[CALL_ID\]{_NAME}(?:{_begun('[ARGS]')})?)?"
+)
 
 
 class _Place(Enum):
     TEXT = auto()
     BEFORE_CALL = auto()
+    NAME = auto()
     CALL = auto()
     AFTER_CALL = auto()
 
@@ -50,6 +65,8 @@ class ToolCalls(ChannelSplitter):
         self._held = ""
         self._marked = ""
         """What was read of the opening, to be shown if no call follows."""
+        self._named = False
+        """Whether the call that is read has its name outside of the object."""
         self._reader: CallReader | None = None
         self._calls = 0
 
@@ -64,6 +81,8 @@ class ToolCalls(ChannelSplitter):
                     parts += self._text()
                 case _Place.BEFORE_CALL:
                     parts += self._before_call()
+                case _Place.NAME:
+                    parts += self._name()
                 case _Place.CALL:
                     parts += self._call()
                 case _Place.AFTER_CALL:
@@ -76,7 +95,7 @@ class ToolCalls(ChannelSplitter):
         match self._place:
             case _Place.TEXT if not (self._calls and not held.strip()):
                 return _answer(held)
-            case _Place.BEFORE_CALL:
+            case _Place.BEFORE_CALL | _Place.NAME:
                 return _answer(self._marked + held)
             case _Place.CALL if self._reader is not None and not self._reader.started:
                 return _answer(self._marked + self._reader.raw)
@@ -98,9 +117,11 @@ class ToolCalls(ChannelSplitter):
     def _before_call(self) -> list[Part]:
         character, self._held = self._held[0], self._held[1:]
         if character == "{":
-            self._place = _Place.CALL
+            self._place, self._named = _Place.CALL, False
             self._reader = CallReader(self._calls, strict=not self._syntax.opening)
             self._held = character + self._held
+        elif self._syntax.names_outside and self._marked == self._syntax.opening and re.match(_NAME, character):
+            self._place, self._held = _Place.NAME, character + self._held
         elif character.isspace() or (character == self._syntax.list_opening and character not in self._marked[1:]):
             self._marked += character
         else:
@@ -110,15 +131,30 @@ class ToolCalls(ChannelSplitter):
             return _answer(text)
         return []
 
+    def _name(self) -> list[Part]:
+        head = _HEAD.match(self._held)
+        if head is not None:
+            self._marked += head.group()
+            self._held = self._held[head.end() :]
+            self._place, self._named = _Place.CALL, True
+            self._reader = CallReader.named(self._calls, head["name"], head["id"])
+        elif not _HEAD_BEGUN.fullmatch(self._held):
+            text, self._marked = self._marked, ""
+            self._place = _Place.TEXT
+            return _answer(text)
+        return []
+
     def _call(self) -> list[Part]:
         reader = self._reader
         assert reader is not None
         deltas: list[dict[str, Any]] = []
         for at, character in enumerate(self._held, start=1):
             deltas += reader.feed(character)
+            if self._named and not reader.done:
+                deltas += reader.close_after_arguments()
             if reader.done or reader.failed:
                 # A call that broke off was ended by a character that is not its own.
-                self._held = self._held[at if reader.failed or character == "}" else at - 1 :]
+                self._held = self._held[at if reader.failed or self._named or character == "}" else at - 1 :]
                 break
         else:
             self._held = ""

@@ -89,6 +89,24 @@ CASES: list[tuple[str | None, str | None, str, Told]] = [
         '[TOOL_CALLS][{"id": "abc", "name": "f", "arguments": {}}]',
         [("tool_call", {"index": 0, "id": "abc", "name": "f", "arguments": "{}"})],
     ),
+    (
+        "mistral",
+        None,
+        '[TOOL_CALLS]get_weather[ARGS]{"city": "Paris", "n": [1]}[TOOL_CALLS]f[CALL_ID]a1B2c3D4e[ARGS]{}',
+        [
+            ("tool_call", {"index": 0, "name": "get_weather", "arguments": '{"city": "Paris", "n": [1]}'}),
+            ("tool_call", {"index": 1, "id": "a1B2c3D4e", "name": "f", "arguments": "{}"}),
+        ],
+    ),
+    (
+        "mistral",
+        None,
+        'I look.[TOOL_CALLS]f[ARGS]{"a": "[TOOL_CALLS]}"}',
+        [("answer", "I look."), ("tool_call", {"index": 0, "name": "f", "arguments": '{"a": "[TOOL_CALLS]}"}'})],
+    ),
+    ("mistral", None, "a [TOOL_CALLS]f[ARG] b", [("answer", "a[TOOL_CALLS]f[ARG] b")]),
+    ("mistral", None, "a [TOOL_CALLS]f[ARGS", [("answer", "a[TOOL_CALLS]f[ARGS")]),
+    ("mistral", None, "a [TOOL_CALLS]f[ARGS] b", [("answer", "a[TOOL_CALLS]f[ARGS] b")]),
     ("mistral", None, "a [TOOL_CALLS] b", [("answer", "a[TOOL_CALLS] b")]),
     (None, "think_tags", "<think>\nHm < 3.\n</think>\n\nYes.", [("reasoning", "Hm < 3."), ("answer", "Yes.")]),
     (None, "think_tags", "<think>\n\n</think>\n\nYes.", [("answer", "Yes.")]),
@@ -128,7 +146,20 @@ def test_an_answer_may_start_inside_the_reasoning(text: str, expected: Told) -> 
     assert told(split(None, "think_tags", [text], inside=True)) == expected
 
 
-TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<", "\n", " ", "a", "é", "5")
+TAGS = (
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "[CALL_ID]",
+    "<",
+    "\n",
+    " ",
+    "a",
+    "é",
+)
 JSON = ('{"name": "f", ', '"arguments": ', '"parameters": ', '{"a": 1}', SUM, '"name"', *'[]{}"\\,;:')
 PIECES = st.sampled_from(TAGS + JSON)
 
