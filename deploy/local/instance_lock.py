@@ -51,6 +51,6 @@ class InstanceLock:
         owner = path.read_text("utf-8").strip()
         self.__exit__(None, None, None)
         return Conflict(
-            f"another `ovchat up` (process {owner or 'unknown'}) uses the data folder {self._data_dir}; "
+            f"another ovchat (process {owner or 'unknown'}) uses the data folder {self._data_dir}; "
             "stop it, or set OVCHAT_DATA_DIR and OVCHAT_PORT for a second platform"
         )

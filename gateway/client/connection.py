@@ -113,6 +113,8 @@ class Connection:
     ) -> Generation:
         """Ask a question, in a new chat where ``chat_id`` is None, and return once it is accepted.
 
+        An answer in the same chat that was cancelled here ends first.
+
         Raises:
             PlatformError: the gateway refused the question; the class says why.
         """
@@ -156,6 +158,7 @@ class Connection:
         return generation
 
     async def _ask(self, question: Question) -> Generation:
+        await self._wait_for_cancelled(question.chat_id)
         await self._revive()
         if len(_encoded(question).encode()) > MAX_FRAME_BYTES:
             raise InvalidRequest(f"the question is longer than {MAX_FRAME_BYTES} bytes", param="content")
@@ -169,6 +172,12 @@ class Connection:
             generation.cancel_wanted = True
             raise
         return generation
+
+    async def _wait_for_cancelled(self, chat_id: str | None) -> None:
+        """Let what was cancelled in a chat end: the gateway takes no question into a branch that is being answered."""
+        for generation in (*self._waiting.values(), *self._open.values()):
+            if generation.cancel_wanted and generation.is_of(chat_id):
+                await generation.wait_for_end()
 
     async def _revive(self) -> None:
         """Look for the gateway once more where an idle connection had given up."""

@@ -36,6 +36,7 @@ class Generation:
         generation_id: None until the gateway has accepted the question.
         chat_id: the chat it belongs to; None until then too, and after a bare resume.
         last_seq: ``seq`` of the last delta received, 0 before the first.
+        cancel_wanted: whether its end was asked for.
     """
 
     def __init__(
@@ -51,13 +52,26 @@ class Generation:
         self.chat_id: str | None = None
         self.last_seq = last_seq
         self.cancel_wanted = False
-        self.ended = False
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if question is None:
             self.accepted.set_result(None)
         self._cancel = cancel
         self._started = False
+        self._end_came = asyncio.Event()
         self._events: asyncio.Queue[GenerationEvent | PlatformError | None] = asyncio.Queue()
+
+    @property
+    def ended(self) -> bool:
+        """Whether its last event, or an error in its place, has come."""
+        return self._end_came.is_set()
+
+    def is_of(self, chat_id: str | None) -> bool:
+        """Whether it answers a question in a chat, accepted or not."""
+        return chat_id is not None and chat_id in (self.chat_id, self.question and self.question.chat_id)
+
+    async def wait_for_end(self) -> None:
+        """Return once it has ended, without taking its events."""
+        await self._end_came.wait()
 
     async def cancel(self) -> None:
         """Ask the gateway to stop it; the end comes as its last event. Silent where it has ended."""
@@ -125,5 +139,5 @@ class Generation:
             self.accepted.set_result(None)
 
     def _end(self) -> None:
-        self.ended = True
+        self._end_came.set()
         self._events.put_nowait(None)

@@ -60,7 +60,7 @@ class Dispatcher:
             routes[variant] = route
             if self._workers_are_gone(route):
                 error: PlatformError = NoWorker(
-                    "No inference worker is running. Start one (`ovchat up`, or `docker compose up inference-cpu`).",
+                    "No inference worker is running. Start one, or ask an admin to.",
                     retry_after_seconds=5,
                 )
                 await self._fail_waiting(variant, error, older_than_seconds=0.0)

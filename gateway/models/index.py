@@ -55,7 +55,7 @@ class ModelIndex:
             if entry is not None:
                 raise ModelNotConverted(
                     f"{entry.id} is in the catalogue but not converted yet. "
-                    f"Run `ovchat convert {entry.id} --variants int4`, or ask an admin to.",
+                    "An admin can convert it, with POST /api/v1/conversions or with `convert` of the ovchat command.",
                     param="model",
                 )
             near = difflib.get_close_matches(model_name, published, n=3, cutoff=0.5)

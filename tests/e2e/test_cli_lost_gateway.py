@@ -66,7 +66,10 @@ def test_a_conversation_outlives_an_answer_that_was_given_up(pool: Pool, environ
 
 
 def test_a_gateway_that_hangs_is_given_up_with_the_second_ctrl_c(pool: Pool, environment: dict[str, str]) -> None:
-    """The accident: the gateway stands still with its socket open, and nobody tells the end of the answer."""
+    """The accident: the gateway stands still with its socket open, and nobody tells the end of the answer.
+
+    The next question comes to a gateway that has just learned that the one before is cancelled, and is answered.
+    """
     terminal = Terminal(environment, "chat", "sample", *LONG)
     terminal.until("> ")
     terminal.type("tell me everything\n")
@@ -81,8 +84,13 @@ def test_a_gateway_that_hangs_is_given_up_with_the_second_ctrl_c(pool: Pool, env
                 break
         else:
             pytest.fail(f"not given up: {terminal.seen!r}")
+        terminal.type("and now\n")
+        terminal.until("sending")
     finally:
         pool.gateways[0].signal(signal.SIGCONT)
+    terminal.until(ANSWER)
+    terminal.type("\x03")
+    terminal.until(r"\(cancelled(?s:.*)> ")
     terminal.type("\x04")
     assert terminal.end() == 0
 

@@ -132,6 +132,63 @@ async def test_a_question_whose_asker_left_is_cancelled_once_it_has_an_id() -> N
         await asyncio.wait_for(named.wait(), 10)
 
 
+async def test_a_question_waits_for_the_end_of_what_was_cancelled_in_its_chat() -> None:
+    """The accident: who gives an answer up and asks the next question at once is told that the chat is busy."""
+    other_chats: list[dict[str, object]] = []
+
+    async def holds_on(peer: Peer) -> None:
+        await peer.accept()
+        await peer.start()
+        assert (await peer.hear())["type"] == "generation.cancel"
+        other_chats.append(await peer.accept("g2"))
+        # Whatever the client had sent before its answer to the ping would be here by now.
+        hearing = asyncio.create_task(peer.accept("g3"))
+        await (await peer.socket.ping())
+        was_early.append(hearing.done())
+        await peer.finish(0, reason="cancelled")
+        assert (await hearing)["content"] == "next"
+        await peer.socket.wait_closed()
+
+    was_early: list[bool] = []
+    async with asyncio.timeout(10), scripted_gateway(holds_on) as url, Connection(url, KEY) as connection:
+        generation = await connection.send("m", "a long story")
+        await generation.cancel()
+        asking = asyncio.create_task(connection.send("m", "next", chat_id="c1"))
+        await connection.send("m", "elsewhere")
+        assert (await asking).generation_id == "g3"
+    assert was_early == [False]
+    assert [frame["content"] for frame in other_chats] == ["elsewhere"]
+
+
+async def test_a_question_that_was_given_up_unheard_is_waited_for_too() -> None:
+    """The accident: Ctrl-C twice while the gateway hangs; what it then hears are two questions for one branch."""
+    heard, given_up = asyncio.Event(), asyncio.Event()
+
+    async def hangs(peer: Peer) -> None:
+        frame = await peer.hear()
+        heard.set()
+        await given_up.wait()
+        hearing = asyncio.create_task(peer.accept("g2"))
+        await (await peer.socket.ping())
+        was_early.append(hearing.done())
+        error = {"message": "no", "type": "server_error", "param": None, "code": "internal_error"}
+        await peer.say("error", request_id=frame["request_id"], error=error)
+        assert (await hearing)["content"] == "next"
+        await peer.socket.wait_closed()
+
+    was_early: list[bool] = []
+    async with asyncio.timeout(10), scripted_gateway(hangs) as url, Connection(url, KEY) as connection:
+        first = asyncio.create_task(connection.send("m", "first", chat_id="c1"))
+        await heard.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        asking = asyncio.create_task(connection.send("m", "next", chat_id="c1"))
+        given_up.set()
+        assert (await asking).generation_id == "g2"
+    assert was_early == [False]
+
+
 async def test_a_refused_question_raises_its_error_and_the_socket_lives_on() -> None:
     async def refuses(peer: Peer) -> None:
         frame = await peer.hear()
