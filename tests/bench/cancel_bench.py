@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from tests.bench.chat_bench import ENDS
+from gateway.client.bench.distribution import distribution
 from tests.bench.demo_services import demo_services
 from tests.helpers.demo_store import MODEL
 from tests.helpers.services import Gateway
@@ -19,17 +19,13 @@ from tests.helpers.sockets import Frame, Socket
 
 LONG_ANSWER = {"temperature": 0, "repetition_penalty": 1.0, "max_new_tokens": 2000}
 SLOTS = 16
+ENDS = ("generation.finished", "generation.failed", "error")
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
-    """Return the median, the 95th percentile and the maximum, rounded to 0.1."""
-    ordered = sorted(values)
-    return {
-        "count": len(ordered),
-        "median": round(ordered[len(ordered) // 2], 1),
-        "p95": round(ordered[int(len(ordered) * 0.95)], 1),
-        "max": round(ordered[-1], 1),
-    }
+def percentiles(values: list[float]) -> dict[str, float] | None:
+    """Return the figures in short, in milliseconds."""
+    short = distribution(values, digits=1)
+    return None if short is None else short.model_dump()
 
 
 class Bench:

@@ -12,7 +12,7 @@ from gateway.client.bench.load import Load, Step
 from gateway.client.bench.peer_process import PeerProcess
 from gateway.client.bench.report import ComparisonReport, PeerReport
 from gateway.client.bench.sample import Sample
-from gateway.client.bench.step_report import step_report
+from gateway.client.bench.step_report import first_token_ms, per_token_ms, step_report
 from shared.schemas.bench import PeerFigures
 
 
@@ -50,6 +50,8 @@ class Comparison:
             concurrency=self.step.shape.places,
             tokens_per_second=tuple(served),
             median_tokens_per_second=statistics.median(served),
+            first_token_ms=distribution(ms for samples in self.served for ms in first_token_ms(samples)),
+            per_token_ms=distribution(ms for samples in self.served for ms in per_token_ms(samples)),
             peers=tuple(self._peer(at, peer, served) for at, peer in enumerate(self.peers)),
         )
 

@@ -87,6 +87,8 @@ class ComparisonReport(Message):
     concurrency: int
     tokens_per_second: tuple[float, ...]
     median_tokens_per_second: float
+    first_token_ms: Distribution | None
+    per_token_ms: Distribution | None
     peers: tuple[PeerReport, ...]
 
 

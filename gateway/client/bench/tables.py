@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.client.bench.distribution import Distribution
-from gateway.client.bench.report import BenchReport, ComparisonReport, StepReport
+from gateway.client.bench.report import BenchReport, ComparisonReport, PeerReport, StepReport
 from gateway.client.table import plain_lines
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -88,7 +88,8 @@ def _comparisons(comparisons: tuple[ComparisonReport, ...]) -> list[str]:
     for compared in comparisons:
         label = f"{compared.concurrency} at once"
         rounds = str(len(compared.tokens_per_second))
-        rows.append((label, "platform", rounds, f"{compared.median_tokens_per_second:,.1f}", "", "", "", ""))
+        speed = f"{compared.median_tokens_per_second:,.1f}"
+        rows.append((label, "platform", rounds, speed, "", *_medians(compared), ""))
         rows += [
             (
                 label,
@@ -96,13 +97,17 @@ def _comparisons(comparisons: tuple[ComparisonReport, ...]) -> list[str]:
                 str(len(peer.tokens_per_second)),
                 f"{peer.median_tokens_per_second:,.1f}",
                 f"{peer.ratio:.3f}x",
-                _figure(peer.first_token_ms.p50) if peer.first_token_ms is not None else "",
-                _figure(peer.per_token_ms.p50) if peer.per_token_ms is not None else "",
+                *_medians(peer),
                 "" if peer.same_prompts else "read other prompt tokens",
             )
             for peer in compared.peers
         ]
     return plain_lines(headings, rows, figures_from=2) if rows else []
+
+
+def _medians(side: ComparisonReport | PeerReport) -> tuple[str, str]:
+    first, rest = side.first_token_ms, side.per_token_ms
+    return _figure(first.p50) if first is not None else "", _figure(rest.p50) if rest is not None else ""
 
 
 def _percentiles(values: Distribution) -> tuple[str, ...]:

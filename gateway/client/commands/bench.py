@@ -175,9 +175,11 @@ async def _compare(plan: BenchPlan, load: Load, comparisons: list[Comparison], *
             print(f"loading {peer.name}", file=sys.stderr, flush=True)
             await stack.enter_async_context(peer)
         await _prepare(plan, load)
+        steps = plan.steps()
         for peer in peers:
-            await peer.run([load.prompts.question(0)], plan.max_new_tokens)
-        for step in plan.steps():
+            warmers = [load.prompts.question(number) for number in range(steps[0].shape.places)]
+            await peer.run(warmers, max_new_tokens=2)
+        for step in steps:
             comparisons.append(Comparison(step, peers))
             await comparisons[-1].run(load, rounds=plan.rounds, max_new_tokens=plan.max_new_tokens)
 
