@@ -17,7 +17,7 @@ def new_id(prefix: str) -> str:
 
 def is_name(text: str) -> bool:
     """Tell whether a text may name a model or a variant."""
-    return _NAME.match(text) is not None
+    return _NAME.fullmatch(text) is not None
 
 
 def user_message_id(generation_id: str) -> str:

@@ -13,10 +13,18 @@ from pydantic import BaseModel
 from gateway.dependencies import AdminDep, StandingDep, StateDep, require_admin
 from gateway.principal import Standing
 from gateway.state import GatewayState
-from shared.errors import InvalidRequest
 from shared.schemas.conversion import ConversionJob, ConversionRequest
 
 router = APIRouter(prefix="/api/v1/conversions", tags=["conversions"], dependencies=[Depends(require_admin)])
+
+#: As Redis names a stream's entries.
+_EVENT_ID = r"^[0-9]{1,15}(-[0-9]{1,15})?$"
+#: One event of the stream; its data is a :class:`~shared.schemas.conversion.ConversionEvent`.
+_EVENT = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "event": {"const": "conversion"}, "data": {"type": "string"}},
+    "required": ["id", "event", "data"],
+}
 
 
 class AcceptedConversion(ConversionJob):
@@ -67,20 +75,21 @@ async def cancel_conversion(conversion_id: str, state: StateDep, admin: AdminDep
     return job
 
 
-@router.get("/{conversion_id}/events", response_class=StreamingResponse)
+@router.get(
+    "/{conversion_id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
+)
 async def follow_conversion(
     conversion_id: str,
     state: StateDep,
     standing: StandingDep,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[str, Header(pattern=_EVENT_ID, description="Goes on after this event.")] = "0",
 ) -> StreamingResponse:
     """Stream the job's events (SSE) until it or the key ends; ``Last-Event-ID`` goes on after an event."""
-    after = last_event_id or "0"
-    if not all(part.isdigit() for part in after.split("-", 1)):
-        raise InvalidRequest("Last-Event-ID is the id of an event of this stream.", param="Last-Event-ID")
     await state.conversions.get(conversion_id)
     return StreamingResponse(
-        _frames(state, standing, conversion_id, after),
+        _frames(state, standing, conversion_id, last_event_id),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -29,9 +30,12 @@ from shared.schemas.generation import GenerationRequest
 
 _log = get_logger(__name__)
 router = APIRouter(prefix="/v1", tags=["openai"])
+#: What a request with `stream` gets instead of JSON, one event of it.
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}}
 
 
-@router.post("/chat/completions")
+@router.post("/chat/completions", responses=_ANSWERS)
 async def create_chat_completion(
     fields: ChatCompletionFields, request: Request, state: StateDep, standing: StandingDep
 ) -> Response:
@@ -50,7 +54,7 @@ async def create_chat_completion(
     return await _answer(state, standing, fields, generations, shape)
 
 
-@router.post("/completions")
+@router.post("/completions", responses=_ANSWERS)
 async def create_completion(
     fields: CompletionFields, request: Request, state: StateDep, standing: StandingDep
 ) -> Response:

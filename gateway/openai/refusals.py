@@ -63,13 +63,8 @@ def refuse_unsupported(fields: SamplingFields) -> None:
                 raise InvalidRequest(f"{name} cannot be honoured here. Leave it out.", param=name)
         elif name not in _WITHOUT_EFFECT:
             _tell_once(name[:64])
-    if fields.stream_options is not None:
-        if not fields.stream:
-            raise InvalidRequest("stream_options is for streams. Set stream to true.", param="stream_options")
-        if (fields.stream_options.model_extra or {}).get("continuous_usage_stats"):
-            raise InvalidRequest(
-                "Tokens are counted at the end only: use stream_options.include_usage.", param="stream_options"
-            )
+    if fields.stream_options is not None and not fields.stream:
+        raise InvalidRequest("stream_options is for streams. Set stream to true.", param="stream_options")
 
 
 @functools.lru_cache(maxsize=1000)

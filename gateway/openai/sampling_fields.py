@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from shared.schemas.common import WHOLE, Flag, Number, Whole
 from shared.schemas.generation import StopString
+from shared.schemas.schema_rules import GIVEN, TRUE, has, rules, when
 
 MAX_CHOICES = 16
 _SEEDS = 2**32
+StopStrings = Annotated[tuple[StopString, ...], Field(max_length=4)]
+STREAM_OPTIONS_ARE_FOR_STREAMS = when(has(stream_options=GIVEN), has(stream=TRUE))
+TokenId = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), WHOLE]
 
 
 class StreamOptions(BaseModel):
@@ -17,7 +22,8 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    include_usage: bool = False
+    include_usage: Flag = False
+    continuous_usage_stats: Literal[False] | None = None
 
 
 class SamplingFields(BaseModel):
@@ -26,30 +32,35 @@ class SamplingFields(BaseModel):
     The defaults are OpenAI's. The model's own ``generation_config.json`` has no say: only the worker has it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        protected_namespaces=(),
+        json_schema_extra=rules(STREAM_OPTIONS_ARE_FOR_STREAMS),
+    )
 
     model: str = Field(min_length=1, max_length=256)
-    stream: bool | None = None
+    stream: Flag | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
-    seed: int | None = None
-    stop: Annotated[tuple[StopString, ...], Field(max_length=4)] = ()
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    max_tokens: Annotated[int, Field(strict=True, ge=1), WHOLE] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    n: Annotated[int, Field(strict=True, ge=1, le=MAX_CHOICES), WHOLE] | None = None
+    seed: Whole | None = None
+    stop: StopStrings = ()
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     user: str | None = Field(None, max_length=256, description="Your name for whom you ask; the log has it.")
-    top_k: int | None = Field(None, ge=-1, le=100_000, description="0 and -1 are off.")
-    min_p: float | None = Field(None, ge=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0, le=2)
-    min_tokens: int | None = Field(None, ge=0)
-    ignore_eos: bool | None = None
-    stop_token_ids: tuple[int, ...] | None = Field(None, max_length=64)
-    include_stop_str_in_output: bool | None = None
-    skip_special_tokens: bool | None = None
+    top_k: Annotated[int, Field(strict=True, ge=-1, le=100_000, description="0 and -1 are off."), WHOLE] | None = None
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[Number, Field(gt=0, le=2)] | None = None
+    min_tokens: Annotated[int, Field(strict=True, ge=0, le=1_000_000), WHOLE] | None = None
+    ignore_eos: Flag | None = None
+    stop_token_ids: Annotated[tuple[TokenId, ...], Field(max_length=64)] | None = None
+    include_stop_str_in_output: Flag | None = None
+    skip_special_tokens: Flag | None = None
 
-    @field_validator("stop", mode="before")
+    @field_validator("stop", mode="before", json_schema_input_type=StopString | StopStrings | None)
     @classmethod
     def _stop_list(cls, value: JsonValue) -> JsonValue:
         if value is None:

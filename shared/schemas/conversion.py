@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from shared.errors import ErrorBody
 from shared.schemas.common import Message, StrictMessage
 from shared.schemas.models import Name, Recipe, VariantRequest, WeightFormat
+from shared.schemas.schema_rules import GIVEN, has, no, rules, when
 
 ConversionState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal["resolve", "preflight", "download", "export", "compress", "tokenizer", "verify", "publish"]
@@ -17,9 +18,16 @@ STAGES: tuple[Stage, ...] = (
 )  # fmt: skip
 ENDED: frozenset[ConversionState] = frozenset({"succeeded", "failed", "cancelled"})
 
+#: A source whose last part, in lower case, can be a public name.
+_NAMING_SOURCE = r"(^|/)[A-Za-z0-9][A-Za-z0-9._-]{0,95}/*$"
+
 
 class ConversionRequest(StrictMessage):
     """``POST /api/v1/conversions``."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(when(no(has(name=GIVEN)), has(source_model={"pattern": _NAMING_SOURCE})))
+    )
 
     source_model: str = Field(min_length=1, max_length=512, description="Hub id, catalogue name or checkpoint folder.")
     name: Name | None = Field(None, description="Public name; the last part of the source in lower case by default.")

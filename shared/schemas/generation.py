@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from shared.errors import ErrorBody
-from shared.schemas.common import Message, StrictMessage
+from shared.schemas.common import WHOLE, Message, StrictMessage, Whole
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Channel = Literal["answer", "reasoning", "tool_call"]
@@ -22,13 +22,13 @@ class GenerationParams(StrictMessage):
 
     temperature: float = Field(0.1, ge=0, le=2, description="0 is greedy.", strict=True)
     top_p: float = Field(1.0, gt=0, le=1, strict=True)
-    top_k: int = Field(50, ge=0, le=100_000, description="0 is off.", strict=True)
+    top_k: Whole = Field(50, ge=0, le=100_000, description="0 is off.")
     min_p: float = Field(0.0, ge=0, le=1, strict=True)
     repetition_penalty: float = Field(1.1, gt=0, le=2, strict=True)
     presence_penalty: float = Field(0.0, ge=-2, le=2, strict=True)
     frequency_penalty: float = Field(0.0, ge=-2, le=2, strict=True)
-    max_new_tokens: int = Field(256, ge=1, le=1_000_000, strict=True)
-    seed: int | None = Field(None, ge=0, le=2**32 - 1, strict=True)
+    max_new_tokens: Whole = Field(256, ge=1, le=1_000_000)
+    seed: Annotated[int, Field(strict=True, ge=0, le=2**32 - 1), WHOLE] | None = None
     stop: tuple[StopString, ...] = Field((), max_length=16)
 
 

@@ -13,7 +13,7 @@ from shared.schemas.schema_rules import Schema, has, rules, when
 WeightFormat = Literal["fp16", "int8", "int4"]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
-GroupSize = Annotated[int, Field(strict=True, ge=-1, json_schema_extra={"not": {"const": 0}}), WHOLE]
+GroupSize = Annotated[int, Field(strict=True, ge=-1, le=1 << 20, json_schema_extra={"not": {"const": 0}}), WHOLE]
 
 MANIFEST_SCHEMA = 1
 #: What a recipe may name, by the weight format.

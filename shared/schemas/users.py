@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.schemas.common import Message, StrictMessage
+from shared.schemas.common import WHOLE, Message, StrictMessage
 
 Role = Literal["admin", "user"]
 #: A user's name stands in Redis keys and in lists, so it has neither colons nor spaces.
@@ -16,9 +16,9 @@ USER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
 class KeyLimits(StrictMessage):
     """What a key changes in its user's limits; a field that is not set leaves the default, 0 is unlimited."""
 
-    max_concurrent: int | None = Field(None, ge=0, le=1_000_000, strict=True)
-    requests_per_minute: int | None = Field(None, ge=0, le=1_000_000, strict=True)
-    tokens_per_day: int | None = Field(None, ge=0, le=10**12, strict=True)
+    max_concurrent: Annotated[int, Field(strict=True, ge=0, le=1_000_000), WHOLE] | None = None
+    requests_per_minute: Annotated[int, Field(strict=True, ge=0, le=1_000_000), WHOLE] | None = None
+    tokens_per_day: Annotated[int, Field(strict=True, ge=0, le=10**12), WHOLE] | None = None
     weight: float = Field(1.0, gt=0, le=1000, strict=True)
 
 
@@ -51,7 +51,7 @@ class NewKey(StrictMessage):
 class KeyChange(StrictMessage):
     """A wish to change a key's limits: those that are named, null for the setting's default; the others stay."""
 
-    limits: KeyLimits
+    limits: Annotated[KeyLimits, Field(json_schema_extra={"minProperties": 1})]
 
 
 class CreatedKey(KeyRecord):
