@@ -146,7 +146,7 @@ async def open_state(
                 ("finalize", finalizer.read, 0.0),
                 ("claim", finalizer.claim, CLAIM_SECONDS),
                 ("waiting_room", waiting_room.step, WAITING_ROOM_SECONDS),
-                ("reap", reaper.step, 1.0),
+                ("reap", reaper.step, REAP_SECONDS),
                 ("place_replicas", placer.step, PLACER_SECONDS),
                 ("first_key", first_key.ensure, 1.0),
                 ("credential_watch", watch.step, WATCH_SECONDS),
@@ -187,5 +187,7 @@ async def open_state(
 
 #: Seconds between looks for ended generations that another gateway took and did not store.
 CLAIM_SECONDS = 5.0
+#: Seconds between looks for workers that fell silent.
+REAP_SECONDS = 0.5
 #: Seconds between updates of those who wait.
 WAITING_ROOM_SECONDS = 0.5

@@ -312,7 +312,7 @@ class Agent(PoolListener):
     async def on_gone(self, replica: LoadedReplica) -> bool:
         self._metrics.died(replica)
         await until_answered("close", lambda: self._slots.close(replica.variant))
-        return await self._runner.on_replica_gone(replica)
+        return await self._runner.on_replica_gone(replica) or self._is_pinned(replica.variant)
 
     async def on_closing(self, replica: LoadedReplica) -> None:
         await until_answered("close", lambda: self._slots.close(replica.variant))

@@ -36,6 +36,8 @@ class _Active:
     serving: Serving
     preparing: asyncio.Task[object] | None = None
     last_token_at: float | None = None
+    is_cancelled: bool = False
+    """Whether it ends as soon as it is known how far an earlier attempt came."""
 
     @property
     def sequence_id(self) -> str:
@@ -99,9 +101,14 @@ class GenerationRunner:
     def cancel(self, generation_id: str) -> None:
         """End a generation because the client asked for it, whatever it is doing; one that ended is left alone."""
         active = self._active.get(generation_id)
-        if active is not None:
-            self._writer.add([active.generation.cancelled()])
-            self._drop(active)
+        if active is None:
+            return
+        if active.preparing is not None and active.generation.attempt > 1:
+            # The end names the last delta and counts the tokens, which the journal still has to tell.
+            active.is_cancelled = True
+            return
+        self._writer.add([active.generation.cancelled()])
+        self._drop(active)
 
     def on_step(self, step: StepDone) -> None:
         """Journal what an engine's step made."""
@@ -204,6 +211,10 @@ class GenerationRunner:
             frame = self._started_frame(request, prompt_tokens, prompt.dropped_turns)
             first = generation.started(frame, text)
         self._writer.add([first])
+        if active.is_cancelled:
+            self._writer.add([generation.cancelled()])
+            self._drop(active)
+            return
         active.replica.prompt_tokens += prompt_tokens
         ends = frozenset(request.options.stop_token_ids)
         if not request.options.ignore_eos:

@@ -21,12 +21,13 @@ from shared.settings import InferenceSettings
 
 _log = get_logger(__name__)
 
-#: An engine with work that says nothing for this long is hung.
-HUNG_SECONDS = 15.0
-_WATCH_SECONDS = 1.0
-#: A variant whose engine dies this often within the time is not started again by itself.
+#: An engine with work that says nothing for this long is hung; with the time between looks, that is noticed in 15 s.
+HUNG_SECONDS = 14.0
+_WATCH_SECONDS = 0.5
+#: A variant whose engine dies this often within the time is given a rest before it is started again.
 _MOST_DEATHS = 3
 _DEATHS_WITHIN_SECONDS = 60.0
+_REST_SECONDS = 10.0
 
 
 class PoolListener:
@@ -219,7 +220,9 @@ class ReplicaPool:
         if self._dies_too_often(replica.variant):
             error = LoadFailed(f"The engine of {replica.variant} died {_MOST_DEATHS} times within a minute.")
             await self._listener.on_load_failed(replica.variant, error)
-        elif needed:
+            # Whatever killed it may be over, and until then other workers have what waits.
+            await asyncio.sleep(_REST_SECONDS)
+        if needed and not self._stopping:
             self._listener.on_wanted(replica.variant)
 
     def _dies_too_often(self, variant: str) -> bool:

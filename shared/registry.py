@@ -13,8 +13,8 @@ from shared.schemas.workers import WorkerCommand, WorkerInfo
 from shared.scripts import load_script
 from shared.waiting_queue import MAX_ATTEMPTS
 
-#: Silence after which a worker counts as lost.
-WORKER_LOST_MS = 5000
+#: Silence after which a worker counts as lost; the gateways look every half second, so that it is noticed within 5 s.
+WORKER_LOST_MS = 4000
 #: Seconds between heartbeats.
 HEARTBEAT_SECONDS = 1.0
 

@@ -35,14 +35,14 @@ class Dispatcher:
         self._max_wait_seconds = max_wait_seconds
         self._workerless_since: float | None = None
 
-    async def place(self, variant: str, *, familiar: str | None = None) -> Route:
+    async def place(self, variant: str, *, familiar: str | None = None, may_load: bool = True) -> Route:
         """Assign what waits for ``model:variant`` where a slot is free, or have it loaded; return the last route.
 
         The ``familiar`` worker is the one that knows the conversation which has just come.
         """
         while True:
             route = choose_route(variant, await self._registry.workers(), familiar=familiar)
-            if route.action == "load":
+            if route.action == "load" and may_load:
                 await self._load(variant, cast(str, route.worker_id))
             # A replica that closed since the registry was read answers -1: look again.
             if route.action != "assign" or await self._queue.take(cast(str, route.worker_id), variant) >= 0:
@@ -53,10 +53,11 @@ class Dispatcher:
         routes = {}
         for variant in await self._queue.waiting_variants():
             failure = await self._load_failure(variant)
-            if failure is not None:
+            route = await self.place(variant, may_load=failure is None)
+            # One worker's failure is no reason to fail what another one serves or is about to.
+            if failure is not None and route.action == "load" and route.is_loading:
                 await self._fail_waiting(variant, failure, older_than_seconds=0.0)
                 continue
-            route = await self.place(variant)
             routes[variant] = route
             if self._workers_are_gone(route):
                 error: PlatformError = NoWorker(

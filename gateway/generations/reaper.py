@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from gateway.generations.leadership import Leadership
 from shared.errors import WorkerLost
 from shared.log import get_logger
@@ -11,6 +13,12 @@ from shared.waiting_queue import MAX_ATTEMPTS, WaitingQueue
 _log = get_logger(__name__)
 
 
+#: A look that comes this long after the one before was held up: Redis was away, or this gateway stood still.
+HELD_UP_SECONDS = 1.5
+#: Time that workers get to send a heartbeat after that; without Redis they could not.
+GRACE_SECONDS = 3.0
+
+
 class Reaper:
     """Takes silent workers out of the registry."""
 
@@ -18,10 +26,13 @@ class Reaper:
         self._registry = registry
         self._queue = queue
         self._leadership = leadership
+        self._last_look = 0.0
+        self._patient_until = 0.0
 
     async def step(self) -> None:
         """Reap what is lost, where this gateway leads."""
-        if not await self._leadership.is_ours():
+        leads = await self._leadership.is_ours()
+        if self._is_patient() or not leads:
             return
         for worker_id in await self._registry.lost_workers():
             reaped = await self._registry.reap(worker_id)
@@ -31,3 +42,11 @@ class Reaper:
             for generation_id in reaped.spent:
                 error = WorkerLost(f"{MAX_ATTEMPTS} workers died under this generation. Try again.")
                 await self._queue.fail(generation_id, error, only_waiting=False)
+
+    def _is_patient(self) -> bool:
+        """Tell whether silence proves nothing yet, because workers may not have been able to be heard."""
+        now = time.monotonic()
+        if now - self._last_look > HELD_UP_SECONDS:
+            self._patient_until = now + GRACE_SECONDS
+        self._last_look = now
+        return now < self._patient_until

@@ -3,6 +3,7 @@
 --   attempt  fencing number: a writer with an older one is refused
 --   seq      number of the last delta;  n, k  id of the last journal entry (n frames, k silent entries after it)
 --   user, chat_id, variant, worker, queued_ms
+--   cancel   set where its client asked its worker to end it
 --   moved:<cause>:<new_request|ongoing_request>  how often it came to wait again, before its first frame or after it
 --   tag, cost  its place in the fair order, and how far apart its user's places are (1 / weight)
 

@@ -18,7 +18,7 @@ while free > 0 do
   local gid = head[1]
   redis.call('ZREM', POOL .. 'arrivals:' .. variant, gid)
   local state = key(gid, 'state')
-  local fields = redis.call('HMGET', state, 'status', 'attempt', 'queued_ms')
+  local fields = redis.call('HMGET', state, 'status', 'attempt', 'queued_ms', 'cancel')
   if fields[1] == 'waiting' then
     redis.call('HSET', state, 'status', 'assigned', 'worker', worker)
     redis.call('SADD', POOL .. 'running:' .. worker, gid)
@@ -26,6 +26,9 @@ while free > 0 do
       kind = 'generate', generation_id = gid, attempt = tonumber(fields[2]), variant = variant,
       waited_ms = now - tonumber(fields[3]),
     }))
+    if fields[4] then
+      redis.call('XADD', POOL .. 'worker:' .. worker, '*', 'c', cjson.encode({kind = 'cancel', generation_id = gid}))
+    end
     free = free - 1
     assigned = assigned + 1
     if fields[2] == '1' then services = services + 1 end
