@@ -10,7 +10,7 @@ CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
 # Where this is set, every process would compile torch and transformers anew: 11 s instead of 5 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env browser run test lint format types pytest bench chaos compose-test lock clean
+.PHONY: help env browser run test lint format types pytest bench large chaos compose-test lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,8 +44,12 @@ types: $(STAMP) ## mypy, strict
 pytest: $(STAMP) ## all tests; ARGS="tests/unit -k word" for some
 	$(CLEAN) $(BIN)/python -m pytest $(ARGS)
 
-bench: $(STAMP) ## print the benchmarks' figures (minutes; nothing else should run)
-	$(CLEAN) for bench in conversion chat cancel; do $(BIN)/python -m tests.bench.$${bench}_bench; done
+BENCHES ?= conversion chat cancel load
+bench: $(STAMP) ## print the benchmarks' figures (minutes; nothing else should run); BENCHES=load ARGS=--short for one
+	$(CLEAN) for bench in $(BENCHES); do $(BIN)/python -m tests.bench.$${bench}_bench $(ARGS); done
+
+large: $(STAMP) ## a model of 1.1 billion parameters: loading, memory, eviction, failover (minutes, 12 GB of memory)
+	$(CLEAN) $(BIN)/python -m pytest -m large -s tests/large $(ARGS)
 
 chaos: $(STAMP) ## kill at random under load and check every answer; ARGS="--kills 40 --real-kills 10 --seed 1"
 	$(CLEAN) $(BIN)/python -m tests.chaos $(ARGS)
