@@ -87,8 +87,8 @@ def session(token_digest: str) -> str:
 
 
 def user_sessions(user: str) -> str:
-    """Set of the names of a user's session keys, some of which may have ended."""
-    return f"ovchat:{{users}}:sessions:{user}"
+    """Sorted set of the names of a user's session keys, score = end in ms; those that signed out are not in it."""
+    return f"ovchat:{{users}}:sessions_of:{user}"
 
 
 def sign_in_failures(address: str, minute: int) -> str:

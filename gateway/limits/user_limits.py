@@ -56,7 +56,7 @@ class UserLimits:
             RateLimited: too many at once, too many requests in the last 60 s, or those at work may use up the day.
             QuotaExceeded: the tokens of the day are spent, or too few for several answers.
         """
-        limits = self.of(principal.limits)
+        limits = self._of(principal.limits)
         outcome, detail = cast(
             tuple[bytes, int],
             await self._admit(
@@ -93,7 +93,7 @@ class UserLimits:
         """Give the places back of what was admitted and then refused; what is queued keeps its place."""
         await self._give_back(args=[user, *generation_ids])
 
-    def of(self, limits: Limits) -> DefaultLimits:
+    def _of(self, limits: Limits) -> DefaultLimits:
         """Return the limits that hold: the key's where it has them, the settings' else."""
         own, default = limits, self._defaults
         return DefaultLimits(

@@ -12,6 +12,8 @@ from shared.redis_client import AsyncRedis
 
 #: A session ends this long after its sign-in.
 SESSION_SECONDS = 7 * 24 * 3600
+#: Sessions of one user; one more ends the oldest, so that a script which signs in and never out fills no memory.
+MOST_SESSIONS = 100
 
 
 class SessionStore:
@@ -24,12 +26,18 @@ class SessionStore:
     async def create(self, user: str, key_digest: str) -> str:
         """Begin a session of a key; return its token, which only the cookie holds."""
         token = secrets.token_urlsafe(32)
-        name = keys.session(digest_of(token))
+        name, theirs = keys.session(digest_of(token)), keys.user_sessions(user)
+        now_ms = int(time.time() * 1000)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.set(name, key_digest, ex=SESSION_SECONDS)
-            pipeline.sadd(keys.user_sessions(user), name)
-            pipeline.expire(keys.user_sessions(user), SESSION_SECONDS)
-            await pipeline.execute()
+            pipeline.zremrangebyscore(theirs, "-inf", now_ms)
+            pipeline.zadd(theirs, {name: now_ms + SESSION_SECONDS * 1000})
+            pipeline.expire(theirs, SESSION_SECONDS)
+            pipeline.zrange(theirs, 0, -MOST_SESSIONS - 1)
+            *_, too_many = await pipeline.execute()
+        if too_many:
+            await self._redis.delete(*too_many)
+            await self._redis.zrem(theirs, *too_many)
         return token
 
     async def key_digest(self, token: str) -> str | None:
@@ -54,11 +62,11 @@ class SessionStore:
         self._found.pop(name, None)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(name)
-            pipeline.srem(keys.user_sessions(user), name)
+            pipeline.zrem(keys.user_sessions(user), name)
             await pipeline.execute()
 
     async def end_all(self, user: str) -> None:
         """End every session of a user."""
         self._found.clear()
-        names = cast(set[bytes], await self._redis.smembers(keys.user_sessions(user)))
+        names = cast(list[bytes], await self._redis.zrange(keys.user_sessions(user), 0, -1))
         await self._redis.delete(keys.user_sessions(user), *names)

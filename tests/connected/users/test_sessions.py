@@ -9,6 +9,9 @@ import pytest
 import redis
 import websockets
 
+from gateway.users.sessions import MOST_SESSIONS, SessionStore
+from shared import keys
+from shared.redis_client import AsyncRedis
 from tests.helpers.accounts import CSRF, make_key, sign_in, status
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import ADMIN_KEY, Gateway
@@ -33,6 +36,19 @@ def test_a_session_is_a_cookie_that_no_script_reads(gateways: list[Gateway], ses
         other = httpx.get(f"{gateways[1].url}/api/v1/session", headers={"Cookie": f"ovchat_session={token}"})
         assert other.status_code == 200
         assert sign_in(page, "wrong").status_code == 401
+
+
+async def test_a_script_that_signs_in_and_never_out_fills_no_memory(transport: AsyncRedis) -> None:
+    """The accident: a health check signs in every second, and the database that is never evicted grows for a week."""
+    store = SessionStore(transport)
+    tokens = [await store.create("ann", "digest of her key") for _ in range(MOST_SESSIONS + 2)]
+    fresh = SessionStore(transport)
+    assert [await fresh.key_digest(token) for token in tokens[:3]] == [None, None, "digest of her key"]
+    assert await fresh.key_digest(tokens[-1]) == "digest of her key"
+    assert await transport.zcard(keys.user_sessions("ann")) == MOST_SESSIONS
+    await store.end("ann", tokens[-1])
+    await store.end_all("ann")
+    assert not await transport.keys("ovchat:{users}:session*")
 
 
 async def test_signing_out_ends_the_sockets_of_the_session(gateways: list[Gateway]) -> None:
