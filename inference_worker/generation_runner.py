@@ -38,6 +38,8 @@ class _Active:
     last_token_at: float | None = None
     is_cancelled: bool = False
     """Whether it ends as soon as it is known how far an earlier attempt came."""
+    sent_tokens: int = 0
+    """What the engine was given: the prompt, and what an earlier attempt had made."""
 
     @property
     def sequence_id(self) -> str:
@@ -124,6 +126,8 @@ class GenerationRunner:
                 if active.last_token_at is not None:
                     self._metrics.token_followed(active.generation.variant, now - active.last_token_at)
                 active.last_token_at = now
+            if event.cached_tokens is not None:
+                self._metrics.prompt_looked_up(active.generation.variant, active.sent_tokens, event.cached_tokens)
             advance = active.generation.advance(event)
             entries.extend(advance.entries)
             if advance.ended:
@@ -230,6 +234,7 @@ class GenerationRunner:
         if not active.replica.computing:
             active.replica.heard(StepDone(0.0, ()))
         active.replica.computing.add(active.sequence_id)
+        active.sent_tokens = prompt_tokens + len(emitted)
         serving.process.add(active.sequence_id, prompt.token_ids + emitted, params)
 
     def _started_frame(self, request: GenerationRequest, prompt_tokens: int, dropped_turns: int) -> GenerationStarted:

@@ -233,9 +233,10 @@ class ReplicaPool:
 
     async def _load_failed(self, replica: LoadedReplica, error: PlatformError) -> None:
         _log.error("load_failed", variant=replica.variant, code=error.code, reason=error.message)
+        # Before the registry knows that it is gone, or a gateway whose generations wait asks for it again at once.
+        await self._listener.on_load_failed(replica.variant, error)
         replica.state = "failed"
         self._forget(replica)
-        await self._listener.on_load_failed(replica.variant, error)
 
     async def _close(self, replica: LoadedReplica) -> None:
         await self._listener.on_closing(replica)

@@ -15,6 +15,7 @@ import openvino_genai
 
 from inference_worker.engine import (
     Engine,
+    EngineFigures,
     EngineInfo,
     EngineSpec,
     Finish,
@@ -43,6 +44,8 @@ class _Running:
     cached_tokens: int | None = None
     """Told with the first event."""
     stepped: bool = False
+    decoding: bool = False
+    """The last step made a token of it."""
 
 
 class ContinuousBatchingEngine(Engine):
@@ -57,6 +60,7 @@ class ContinuousBatchingEngine(Engine):
         """Handles of aborted requests whose prompt is still being computed."""
         self._prefixes: PrefixCache | None = None
         self._next_request_id = 0
+        self._preemptions = 0
 
     def start(self, report_progress: ProgressCallback | None = None) -> EngineInfo:
         report = report_progress or (lambda _progress: None)
@@ -127,6 +131,9 @@ class ContinuousBatchingEngine(Engine):
         events: list[TokenEvent] = []
         for sequence_id, running in list(self._running.items()):
             event = self._read(sequence_id, running)
+            # A step computes all that decode, so one that made a token and now makes none lost its cache.
+            self._preemptions += running.decoding and event is None
+            running.decoding = event is not None
             if event is not None:
                 events.append(event)
                 if event.finish is not None:
@@ -134,6 +141,17 @@ class ContinuousBatchingEngine(Engine):
                     if self._prefixes is not None:
                         self._prefixes.release(sequence_id)
         return events
+
+    def figures(self) -> EngineFigures:
+        if not self._running:
+            # The runtime still tells of its last step, whose blocks are free again.
+            return EngineFigures(kv_cache_usage=0.0, preemptions=self._preemptions)
+        metrics = self._pipeline.get_metrics()
+        return EngineFigures(
+            waiting=max(0, len(self._running) - int(metrics.scheduled_requests)),
+            kv_cache_usage=round(float(metrics.cache_usage) / 100, 4),
+            preemptions=self._preemptions,
+        )
 
     def stop(self) -> None:
         for handle in (*(running.handle for running in self._running.values()), *self._leaving):

@@ -20,6 +20,7 @@ from inference_worker.engine import (
     TokenEvent,
     TokenLogprob,
 )
+from inference_worker.engines.prefix_cache import PrefixCache
 from inference_worker.engines.sample_instance import minimal_instance
 from inference_worker.variant_files import read_model_limits
 
@@ -38,7 +39,8 @@ class SampleOptions:
     says instead of random tokens; a prompt that ends with the beginning of the replay is continued from there.
     `first_token_id` and `vocab_size` bound the ids. `kv_cache_tokens` ends sequences with `kv_cache_exhausted` when
     all of them together hold more (0: no bound). `preempt_after_tokens` makes each sequence miss one token's time once,
-    as one does whose cache is taken away (0: never). An answer that follows a schema is the schema's minimal instance.
+    as one does whose cache is taken away (0: never). `prefix_block_tokens` is the block size of a prefix cache that it
+    pretends to have (0: none). An answer that follows a schema is the schema's minimal instance.
     For chaos: `fail_start` raises in `start`, `crash_after_tokens` kills
     the process and `hang_after_tokens` makes it hang in a step, both counted over all sequences, -1 for never.
     """
@@ -55,6 +57,7 @@ class SampleOptions:
     eos_token_id: int | None = None
     kv_cache_tokens: int = 0
     preempt_after_tokens: int = 0
+    prefix_block_tokens: int = 0
     fail_start: bool = False
     crash_after_tokens: int = -1
     hang_after_tokens: int = -1
@@ -76,6 +79,7 @@ class _Sequence:
     due: float = 0.0
     admitted: bool = False
     preempted: bool = False
+    cached_tokens: int | None = None
     generated: int = 0
     ends: frozenset[int] = field(default_factory=frozenset)
 
@@ -93,6 +97,7 @@ class SampleEngine(Engine):
         self._context_length = 0
         self._made = 0
         self._preemptions = 0
+        self._prefixes: PrefixCache | None = None
 
     def start(self, report_progress: ProgressCallback | None = None) -> EngineInfo:
         options = self._options
@@ -104,6 +109,9 @@ class SampleEngine(Engine):
         self._eos = limits.eos_token_ids if options.eos_token_id is None else (options.eos_token_id,)
         self._context_length = options.context_length or limits.context_length
         self._vocab_size = max(options.vocab_size or limits.vocab_size or 32_000, options.first_token_id + 1)
+        if options.prefix_block_tokens:
+            blocks = self._spec.slots * self._context_length // options.prefix_block_tokens
+            self._prefixes = PrefixCache(capacity_blocks=blocks, block_tokens=options.prefix_block_tokens)
         if options.replay_text:
             self._replay = self._encode(options.replay_text)
         if report_progress is not None:
@@ -136,10 +144,11 @@ class SampleEngine(Engine):
             replay=replay,
             replay_at=0 if structured else _overlap(token_ids, replay),
             ends=frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else frozenset(self._eos)),
+            cached_tokens=None if self._prefixes is None else self._prefixes.add(sequence_id, token_ids),
         )
 
     def abort(self, sequence_id: str) -> None:
-        self._sequences.pop(sequence_id, None)
+        self._forget(sequence_id)
 
     def next_events(self, timeout: float) -> list[TokenEvent]:
         self._admit(time.monotonic())
@@ -170,6 +179,10 @@ class SampleEngine(Engine):
 
     def stop(self) -> None:
         self._sequences.clear()
+
+    def _forget(self, sequence_id: str) -> None:
+        if self._sequences.pop(sequence_id, None) is not None and self._prefixes is not None:
+            self._prefixes.release(sequence_id)
 
     def _held_tokens(self) -> int:
         return sum(item.prompt_tokens + item.generated for item in self._sequences.values() if item.admitted)
@@ -204,7 +217,7 @@ class SampleEngine(Engine):
         if 0 <= self._options.crash_after_tokens <= self._made:
             os.abort()
         if 0 < self._options.kv_cache_tokens < self._held_tokens():
-            del self._sequences[sequence_id]
+            self._forget(sequence_id)
             return (TokenEvent(sequence_id, (), Finish.KV_CACHE_EXHAUSTED),)
         speed = self._options.tokens_per_second
         if not item.preempted and 0 < self._options.preempt_after_tokens <= item.generated:
@@ -225,11 +238,14 @@ class SampleEngine(Engine):
             item.generated >= item.params.max_new_tokens or item.prompt_tokens + item.generated >= self._context_length
         ):
             finish = Finish.LENGTH
+        if self._prefixes is not None:
+            self._prefixes.generated(sequence_id, (token_id,))
         if finish is not None:
-            del self._sequences[sequence_id]
+            self._forget(sequence_id)
         wanted = item.params.top_logprobs
         scores = () if wanted is None else (_logprob(token_id, wanted),)
-        return (TokenEvent(sequence_id, (token_id,), finish, scores),)
+        cached_tokens = item.cached_tokens if item.generated == 1 else None
+        return (TokenEvent(sequence_id, (token_id,), finish, scores, cached_tokens),)
 
     def _next_token(self, item: _Sequence) -> int:
         may_end = bool(self._eos) and not item.params.ignore_eos and item.generated >= item.params.min_new_tokens

@@ -149,7 +149,10 @@ local function leave_order(gid)
   local variant, user, cost = own[1], own[2], tonumber(own[4])
   local waiting, fair = POOL .. 'waiting:' .. variant, POOL .. 'fair:' .. variant
   redis.call('ZREM', POOL .. 'arrivals:' .. variant, gid)
-  if redis.call('ZREM', waiting, gid) == 0 or not cost or own[5] ~= '1' then return end
+  local waited = redis.call('ZREM', waiting, gid) == 1
+  -- Else the gateways would have the variant loaded for nobody, and for that end what somebody may want.
+  if redis.call('ZCARD', waiting) == 0 then redis.call('SREM', POOL .. 'waiting_variants', variant) end
+  if not waited or not cost or own[5] ~= '1' then return end
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', waiting, '(' .. own[3], '+inf')) do
     local state = key(other, 'state')
     local fields = redis.call('HMGET', state, 'user', 'tag', 'attempt')

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import keys
+from shared.errors import LoadFailed
 from shared.journal import Journal, NewEntry
 from shared.redis_client import AsyncRedis, create_redis, redis_now_ms
 from shared.registry import Registry
@@ -150,6 +151,15 @@ async def test_what_a_lost_worker_had_is_in_front_and_is_not_paid_for_twice(serv
     await served.take(5)
     assert (await served.taken())[1] == first
     assert (await served.users())[2:] == ["bob", "ann", "bob", "ann"]
+
+
+async def test_a_variant_that_nobody_waits_for_any_more_is_not_looked_after(served: Pool) -> None:
+    """The accident: a variant that failed to load is loaded again and again, and evicts what others use."""
+    failed, cancelled = await served.send("ann"), await served.send("bob")
+    assert await served.queue.fail(failed, LoadFailed("It cannot be loaded."))
+    assert await served.queue.waiting_variants() == {VARIANT}
+    assert await served.queue.cancel(cancelled, "bob") == "cancelled"
+    assert await served.queue.waiting_variants() == frozenset()
 
 
 async def test_waiting_times_are_known_whatever_the_order(served: Pool) -> None:
