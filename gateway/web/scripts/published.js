@@ -8,6 +8,7 @@ import { megabytes } from "./models.js";
 import { table } from "./table.js";
 
 const PAUSE_MS = 3000;
+const ENDING_PAUSE_MS = 700; // while a deletion is awaited
 const HEADS = ["Model", "Variant", "Size", "Against FP16", "Recipe", "Made", ""];
 const path = (record) => `/api/v1/models/${encodeURIComponent(record.model)}/${encodeURIComponent(record.variant)}`;
 const keyOf = (record) => `${record.model}:${record.variant}`;
@@ -55,7 +56,7 @@ export class Published {
       this.onRefused(error);
     }
     clearTimeout(this.#timer);
-    if (this.#shown) this.#timer = setTimeout(() => this.read(), PAUSE_MS);
+    if (this.#shown) this.#timer = setTimeout(() => this.read(), this.#ending.size ? ENDING_PAUSE_MS : PAUSE_MS);
   }
 
   #show(models) {
