@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
+from structlog.contextvars import bind_contextvars
+
 from inference_worker.journal_writer import JournalWriter
 from inference_worker.loaded_replica import LoadedReplica, Serving
 from inference_worker.metrics import WorkerMetrics
@@ -132,6 +134,12 @@ class GenerationRunner:
             entries.extend(advance.entries)
             if advance.ended:
                 ended.append(active)
+                _log.info(
+                    "generation_computed",
+                    generation_id=active.generation.id,
+                    tokens=len(active.generation.token_ids),
+                    finish=event.finish,
+                )
                 if event.finish is not None:
                     active.replica.computing.discard(active.sequence_id)
         self._writer.add(entries)
@@ -174,21 +182,22 @@ class GenerationRunner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _prepare(self, active: _Active) -> None:
-        generation = active.generation
+        # The task is this generation's own.
+        bind_contextvars(generation_id=active.generation.id)
         try:
             await self._begin(active)
         except PlatformError as error:
-            _log.info("generation_failed", generation_id=generation.id, code=error.code)
+            _log.info("generation_failed", code=error.code)
             self._fail(active, error)
         except Exception:  # noqa: BLE001 - one generation's surprise must not end the others.
-            _log.exception("generation_broken", generation_id=generation.id)
+            _log.exception("generation_broken")
             self._fail(active, InternalError("The worker could not begin the generation; its log has more."))
 
     async def _begin(self, active: _Active) -> None:
         generation, serving = active.generation, active.serving
         request = await until_answered("request", lambda: self._queue.request(generation.id))
         if request is None:
-            _log.warning("generation_expired", generation_id=generation.id)
+            _log.warning("generation_expired")
             self._drop(active)
             return
         check_options(request.options, serving.engine)
@@ -235,6 +244,13 @@ class GenerationRunner:
             active.replica.heard(StepDone(0.0, ()))
         active.replica.computing.add(active.sequence_id)
         active.sent_tokens = prompt_tokens + len(emitted)
+        _log.info(
+            "generation_begun",
+            variant=generation.variant,
+            attempt=generation.attempt,
+            prompt_tokens=prompt_tokens,
+            replayed_tokens=len(emitted),
+        )
         serving.process.add(active.sequence_id, prompt.token_ids + emitted, params)
 
     def _started_frame(self, request: GenerationRequest, prompt_tokens: int, dropped_turns: int) -> GenerationStarted:

@@ -9,6 +9,7 @@ from typing import cast
 
 import redis.exceptions
 from pydantic import TypeAdapter
+from structlog.contextvars import bound_contextvars
 
 from gateway.chats.store import ChatStore
 from gateway.health.metrics import GatewayMetrics
@@ -96,7 +97,9 @@ class Finalizer:
             await self.ensure_group()
             return
         for entry_id, fields in entries:
-            await self._store(entry_id, fields)
+            generation_id = fields[b"g"].decode()
+            with bound_contextvars(generation_id=generation_id):
+                await self._store(entry_id, generation_id)
 
     async def settle(self, chat_id: str, generation_id: str) -> bool:
         """Store an answer now, because somebody needs it before the stream tells; False where it still runs."""
@@ -112,8 +115,7 @@ class Finalizer:
         await self._store_answer(chat_id, generation_id, ended)
         return True
 
-    async def _store(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
-        generation_id = fields[b"g"].decode()
+    async def _store(self, entry_id: bytes, generation_id: str) -> None:
         request = await self._queue.request(generation_id)
         ended = _Ended.of(await self._journal.read(generation_id))
         if request is not None and ended.end is not None:
@@ -136,7 +138,12 @@ class Finalizer:
                     moves=await self._queue.moves(generation_id),
                 )
             await self._journal.expire(generation_id, self._journal_ttl_seconds)
-            _log.info("generation_ended", generation_id=generation_id, kind=ended.end.type)
+            _log.info(
+                "generation_ended",
+                variant=request.variant_key,
+                end=ended.end.error.code if isinstance(ended.end, GenerationFailed) else ended.end.finish_reason,
+                tokens=ended.tokens,
+            )
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.xack(keys.FINISHED, keys.FINALIZERS, entry_id)
             pipeline.xdel(keys.FINISHED, entry_id)

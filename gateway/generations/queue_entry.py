@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from structlog.contextvars import bound_contextvars
+
 from gateway.generations.dispatcher import Dispatcher
 from gateway.health.metrics import GatewayMetrics
 from gateway.limits.reservation import tokens_to_reserve
@@ -13,9 +15,12 @@ from gateway.principal import Principal
 from shared import keys
 from shared.affinity import PrefixAffinity
 from shared.errors import Overloaded, QuotaExceeded, RateLimited
+from shared.log import get_logger
 from shared.redis_client import AsyncRedis
 from shared.schemas.generation import GenerationRequest
 from shared.waiting_queue import WaitingQueue
+
+_log = get_logger(__name__)
 
 
 class QueueEntry:
@@ -73,6 +78,10 @@ class QueueEntry:
         Raises:
             RateLimited, QuotaExceeded, Overloaded: as :meth:`admit`.
         """
+        with bound_contextvars(generation_id=request.generation_id):
+            return await self._enter(request, principal)
+
+    async def _enter(self, request: GenerationRequest, principal: Principal) -> int:
         with self._counting_refusals(request.variant_key):
             await self._limits.admit(principal, {request.generation_id: tokens_to_reserve(request)})
             enqueued = await self._queue.enqueue(
@@ -82,6 +91,13 @@ class QueueEntry:
                 await self.give_back(principal, request.generation_id)
                 raise self._overloaded()
         if enqueued.outcome == "queued":
+            _log.info(
+                "generation_queued",
+                request_id=request.request_id,
+                user=request.user,
+                variant=request.variant_key,
+                position=enqueued.position,
+            )
             familiar = await self._affinity.worker_of(request)
             await self._dispatcher.place(request.variant_key, familiar=familiar)
         return enqueued.position
@@ -100,6 +116,7 @@ class QueueEntry:
             yield
         except (RateLimited, QuotaExceeded, Overloaded) as error:
             self._metrics.rejected(variant, error)
+            _log.info("generation_refused", variant=variant, code=error.code)
             raise
 
     def _overloaded(self) -> Overloaded:
