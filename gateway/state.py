@@ -135,7 +135,7 @@ async def open_state(
             max_waiting=settings.max_waiting,
         )
         leadership = Leadership(transport, gateway_id=gateway_id)
-        reaper = Reaper(registry, queue, leadership)
+        reaper = Reaper(registry, leadership)
         placements = Placements(redis)
         placer = Placer(transport, placements, models, registry, leadership)
         loops = [

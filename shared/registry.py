@@ -8,6 +8,7 @@ from typing import cast
 import orjson
 
 from shared import keys
+from shared.errors import WorkerLost
 from shared.redis_client import AsyncRedis, redis_now_ms
 from shared.schemas.workers import WorkerCommand, WorkerInfo
 from shared.scripts import load_script
@@ -17,6 +18,9 @@ from shared.waiting_queue import MAX_ATTEMPTS
 WORKER_LOST_MS = 4000
 #: Seconds between heartbeats.
 HEARTBEAT_SECONDS = 1.0
+
+
+_SPENT = WorkerLost("Too many workers died under this generation. Try again.").body().model_dump_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Registry:
     async def reap(self, worker_id: str, *, silent_ms: int = WORKER_LOST_MS) -> Reaped | None:
         """Remove a worker and requeue its generations; None where it lives after all. 0 ms: it leaves by itself."""
         outcome, requeued, spent = cast(
-            tuple[bytes, list[bytes], list[bytes]], await self._reap(args=[worker_id, silent_ms, MAX_ATTEMPTS])
+            tuple[bytes, list[bytes], list[bytes]], await self._reap(args=[worker_id, silent_ms, MAX_ATTEMPTS, _SPENT])
         )
         if outcome == b"alive":
             return None

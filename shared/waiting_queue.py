@@ -15,7 +15,7 @@ from shared.redis_client import AsyncRedis
 from shared.schemas.generation import GenerationFailed, GenerationRequest
 from shared.scripts import load_script
 
-#: Attempts that a generation gets before it fails with ``worker_lost``.
+#: Attempts that a generation may lose in a row, without a token from any of them, before it fails with ``worker_lost``.
 MAX_ATTEMPTS = 5
 
 #: Why a generation waits again: its worker fell silent, or left by itself; its engine's process died; it was assigned

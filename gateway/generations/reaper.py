@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 
 from gateway.generations.leadership import Leadership
-from shared.errors import WorkerLost
 from shared.log import get_logger
 from shared.registry import Registry
-from shared.waiting_queue import MAX_ATTEMPTS, WaitingQueue
 
 _log = get_logger(__name__)
 
@@ -22,9 +20,8 @@ GRACE_SECONDS = 3.0
 class Reaper:
     """Takes silent workers out of the registry."""
 
-    def __init__(self, registry: Registry, queue: WaitingQueue, leadership: Leadership) -> None:
+    def __init__(self, registry: Registry, leadership: Leadership) -> None:
         self._registry = registry
-        self._queue = queue
         self._leadership = leadership
         self._last_look = 0.0
         self._patient_until = 0.0
@@ -39,9 +36,6 @@ class Reaper:
             if reaped is None:
                 continue
             _log.warning("worker_lost", worker_id=worker_id, requeued=len(reaped.requeued), failed=len(reaped.spent))
-            for generation_id in reaped.spent:
-                error = WorkerLost(f"{MAX_ATTEMPTS} workers died under this generation. Try again.")
-                await self._queue.fail(generation_id, error, only_waiting=False)
 
     def _is_patient(self) -> bool:
         """Tell whether silence proves nothing yet, because workers may not have been able to be heard."""

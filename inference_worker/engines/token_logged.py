@@ -44,9 +44,7 @@ class TokenLoggedEngine(Engine):
 
     def next_events(self, timeout: float) -> list[TokenEvent]:
         events = self._engine.next_events(timeout)
-        self._write(
-            *({"e": "out", "id": event.sequence_id, "ids": event.token_ids, "finish": event.finish} for event in events)
-        )
+        self._write(*map(_line_of, events))
         return events
 
     def figures(self) -> EngineFigures:
@@ -60,3 +58,7 @@ class TokenLoggedEngine(Engine):
         now = round(time.time(), 4)
         if values:
             self._file.write(b"".join(orjson.dumps({"t": now, **value}) + b"\n" for value in values))
+
+
+def _line_of(event: TokenEvent) -> dict[str, object]:
+    return {"e": "out", "id": event.sequence_id, "ids": event.token_ids, "finish": event.finish}

@@ -4,6 +4,7 @@
 --   seq      number of the last delta;  n, k  id of the last journal entry (n frames, k silent entries after it)
 --   user, chat_id, variant, worker, queued_ms
 --   cancel   set where its client asked its worker to end it
+--   barren   how many attempts were lost since there was a token
 --   moved:<cause>:<new_request|ongoing_request>  how often it came to wait again, before its first frame or after it
 --   tag, cost  its place in the fair order, and how far apart its user's places are (1 / weight)
 
@@ -14,6 +15,8 @@ local GENERATION_TTL_SECONDS = 172800
 -- An admitted generation is queued within this time, or its gateway died and its place is free again.
 local ADMITTED_MS = 15000
 local MINUTE_MS = 60000
+-- Attempts that a generation may lose in all, however far each of them came.
+local MOST_ATTEMPTS = 25
 local FINISHED_MAX = 100000
 local INBOX_MAX = 100000
 
@@ -78,11 +81,12 @@ end
 -- An empty frame is a silent entry: token ids whose text is still held back.
 local function append(out, gid, attempt, kind, seq, tokens, frame)
   local state = key(gid, 'state')
-  local counters = redis.call('HMGET', state, 'n', 'k')
+  local counters = redis.call('HMGET', state, 'n', 'k', 'barren')
   local n, k = tonumber(counters[1] or 0), tonumber(counters[2] or 0)
   if frame == '' then k = k + 1 else n, k = n + 1, 0 end
   redis.call('XADD', key(gid, 'journal'), n .. '-' .. k, 'a', attempt, 'k', kind, 's', seq, 't', tokens, 'f', frame)
   redis.call('HSET', state, 'n', n, 'k', k, 'seq', seq)
+  if tokens ~= '[]' and counters[3] then redis.call('HDEL', state, 'barren') end
   if n + k == 1 then redis.call('EXPIRE', key(gid, 'journal'), GENERATION_TTL_SECONDS) end
   if frame ~= '' then
     for _, gateway in ipairs(redis.call('SMEMBERS', key(gid, 'watchers'))) do
@@ -177,9 +181,16 @@ end
 
 -- Put a generation back into the place where it waits, under a new attempt: in front of all that was never taken,
 -- beside others that were given back in the order of arrival. Its user has paid for it, so it costs nothing again.
-local function wait_again(gid, worker, cause)
+-- Returns false and does nothing where it had its last attempt: it may lose `most` in a row without a token, as a
+-- prompt does that kills every engine, and MOST_ATTEMPTS in all.
+local function wait_again(gid, worker, cause, most)
   local state = key(gid, 'state')
-  local fields = redis.call('HMGET', state, 'variant', 'queued_ms', 'n')
+  local fields = redis.call('HMGET', state, 'variant', 'queued_ms', 'n', 'barren', 'attempt')
+  if cause == 'worker_lost' or cause == 'replica_lost' then
+    local barren = tonumber(fields[4] or 0) + 1
+    if barren >= most or tonumber(fields[5]) >= MOST_ATTEMPTS then return false end
+    redis.call('HSET', state, 'barren', barren)
+  end
   local type = tonumber(fields[3] or 0) > 0 and 'ongoing_request' or 'new_request'
   redis.call('HINCRBY', state, 'moved:' .. cause .. ':' .. type, 1)
   redis.call('HINCRBY', state, 'attempt', 1)
@@ -188,4 +199,5 @@ local function wait_again(gid, worker, cause)
   redis.call('ZADD', POOL .. 'waiting:' .. fields[1], exact(tonumber(fields[2]) - FRONT), gid)
   redis.call('ZADD', POOL .. 'arrivals:' .. fields[1], now_ms(), gid)
   redis.call('SADD', POOL .. 'waiting_variants', fields[1])
+  return true
 end

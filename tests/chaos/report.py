@@ -56,9 +56,11 @@ class Report:
         lines.append(f"  resumed       {len(resumed)} generations, {sum(v.resumed for v in resumed)} seams")
         for kind in dict.fromkeys(loss.kind for loss in self.losses):
             of_kind = [loss for loss in self.losses if loss.kind == kind]
-            noticed = [loss.noticed for loss in of_kind if loss.noticed is not None]
+            noticed = [loss.noticed for loss in of_kind if loss.noticed is not None and not loss.is_doubled]
+            doubled = [loss.noticed for loss in of_kind if loss.noticed is not None and loss.is_doubled]
             going_on = [seconds for loss in of_kind for seconds in loss.going_on]
-            lines.append(f"  {kind:<13} noticed {_spread(noticed)}; going on {_spread(going_on)}")
+            beside = f"; beside a lost gateway or Redis {_spread(doubled)}" if doubled else ""
+            lines.append(f"  {kind:<13} noticed {_spread(noticed)}; going on {_spread(going_on)}{beside}")
         lines += [f"  late: {late}" for late in self.late]
         lines += [f"  VIOLATION: {violation}" for violation in self.violations]
         lines.append(f"  violations    {len(self.violations)}")

@@ -13,6 +13,8 @@ from tests.chaos.service_log import ServiceLog
 #: Seconds within which a loss must be noticed, and within which its answers go on after that.
 NOTICE_LIMITS: Mapping[str, float] = {"replica": 0.3, "agent": 5.0, "stop": 5.0, "hang": 15.0}
 GOING_ON_LIMIT = 2.0
+#: Time in which a killed gateway is back and looks after workers again.
+GATEWAY_START_SECONDS = 6.0
 #: What a service logs when it notices.
 _NOTICE_EVENTS: Mapping[str, str] = {
     "replica": "replica_died",
@@ -29,6 +31,8 @@ class Loss:
     kind: str
     target: str
     noticed: float | None
+    is_doubled: bool
+    """Whether a gateway or Redis was lost about then too, and with it whoever would have noticed."""
     going_on: tuple[float, ...]
     """Of every answer that ran there, from the notice to its next frame."""
 
@@ -36,7 +40,7 @@ class Loss:
     def late(self) -> list[str]:
         """Return what took too long."""
         found = []
-        if self.noticed is not None and self.noticed > NOTICE_LIMITS[self.kind]:
+        if self.noticed is not None and self.noticed > NOTICE_LIMITS[self.kind] and not self.is_doubled:
             found.append(f"{self.kind} of {self.target} was noticed after {self.noticed:.2f} s")
         slow = [seconds for seconds in self.going_on if seconds > GOING_ON_LIMIT]
         if slow:
@@ -88,7 +92,7 @@ def _measure(
         default=None,
     )
     if noticed is None:
-        return Loss(kill["kind"], kill["target"], None, ())
+        return Loss(kill["kind"], kill["target"], None, False, ())
     going_on = []
     for frames in answers:
         before = [frame for t, frame in frames if t < kill["t"]]
@@ -103,4 +107,8 @@ def _measure(
         takers = {frame["worker_id"] for _, frame in after if "worker_id" in frame}
         if next_frame is not None and not _is_hit_again(kill, kills, takers, next_frame):
             going_on.append(round(next_frame - noticed, 3))
-    return Loss(kill["kind"], kill["target"], round(noticed - kill["t"], 3), tuple(going_on))
+    doubled = kill["kind"] in ("agent", "stop") and any(
+        other["kind"] in ("gateway", "redis") and kill["t"] - GATEWAY_START_SECONDS < other["t"] < noticed
+        for other in kills
+    )
+    return Loss(kill["kind"], kill["target"], round(noticed - kill["t"], 3), doubled, tuple(going_on))

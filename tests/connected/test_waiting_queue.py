@@ -233,6 +233,37 @@ async def test_a_generation_that_kills_its_workers_is_given_up(
         assert await queue.requeue("w1", "g", attempt) == attempt + 1
     await queue.take("w1", VARIANT, released_slots=1)
     assert await queue.requeue("w1", "g", MAX_ATTEMPTS) == -1
-    reaped = await registry.reap("w1", silent_ms=0)
+    await transport.zrem(keys.WORKERS, "w1")
+    reaped = await registry.reap("w1")
     assert reaped is not None
     assert reaped.spent == ("g",)
+    assert await transport.hget(keys.generation_state("g"), "status") == b"ended"
+    (entry,) = await Journal(transport).read("g")
+    assert entry.kind == "failed"
+    assert b"worker_lost" in entry.frame
+
+
+async def test_an_answer_that_grows_is_never_given_up_for_its_lost_workers(
+    transport: AsyncRedis, queue: WaitingQueue, registry: Registry, journal: Journal
+) -> None:
+    """The accident: a long answer outlives four workers, and the loss of the fifth fails it."""
+    await queue.enqueue(a_request("g"), "gw", 10)
+    for attempt in range(1, 3 * MAX_ATTEMPTS):
+        await queue.take("w1", VARIANT, released_slots=1)
+        if attempt % 2:
+            await journal.append("w1", [NewEntry("g", attempt, "delta", attempt, (65,), b"{}")])
+        assert await queue.requeue("w1", "g", attempt) == attempt + 1
+
+
+async def test_a_worker_that_leaves_takes_no_attempt(
+    transport: AsyncRedis, queue: WaitingQueue, registry: Registry
+) -> None:
+    """The accident: a rolling restart of many workers, and what waited through all of it is given up at the end."""
+    await queue.enqueue(a_request("g"), "gw", 10)
+    for _ in range(2 * MAX_ATTEMPTS):
+        await registry.heartbeat(a_worker("w1"), register=True)
+        await registry.set_slots("w1", VARIANT, 1)
+        assert await queue.take("w1", VARIANT) == 1
+        reaped = await registry.reap("w1", silent_ms=0)
+        assert reaped is not None
+        assert reaped.requeued == ("g",)
