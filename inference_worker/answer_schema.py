@@ -25,6 +25,8 @@ _ANNOTATIONS = frozenset(
     | {"$schema", "$id", "$comment", "$defs", "definitions"}
 )
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength"})
+#: Followed for integers. For other numbers the runtime allows 1.1 where the maximum is 1, 1 where it is exclusive and
+#: -3 where it is -3.5; `multipleOf` it ignores.
 _NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _CHOICES = frozenset({"anyOf", "oneOf", "allOf"})
 #: One of these says all: what stands beside it, but annotations, would not be followed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inference_worker.answer_schema import check_schema
 from inference_worker.engine import EngineInfo, SamplingParams
+from inference_worker.engines.json_grammar import check_compile_time
 from shared.errors import InvalidRequest
 from shared.schemas.generation import EngineOptions, GenerationRequest
 
@@ -25,7 +26,7 @@ def check_options(options: EngineOptions, engine: EngineInfo) -> None:
             param="top_logprobs",
         )
     if options.json_schema is not None:
-        check_schema(options.json_schema)
+        check_compile_time(check_schema(options.json_schema))
         if options.ignore_eos or options.min_new_tokens:
             raise InvalidRequest(
                 "An answer that follows a schema ends where the schema does.",

@@ -78,6 +78,15 @@ class TestContinuousBatchingEngine(EngineSuite):
                 },
                 "required": ["weird é", "ok"],
             },
+            {
+                "type": "object",
+                "properties": {
+                    "a": {"type": "string", "minLength": 40, "maxLength": 70},
+                    "b": {"type": "string", "maxLength": 3},
+                },
+                "required": ["a", "b"],
+                "additionalProperties": False,
+            },
             {"type": "object", "properties": {"a": {"anyOf": [{"const": 1}, {"type": "null"}]}}, "required": ["a"]},
         ],
     )
