@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
 import sys
@@ -26,9 +27,12 @@ async def _serve(settings: InferenceSettings) -> None:
 
 def main() -> int:
     """Run a worker until it is told to end; return the exit code."""
+    parser = argparse.ArgumentParser(prog="inference_worker", description="Serves models on one OpenVINO device.")
+    parser.add_argument("--device", help="CPU, GPU, GPU.1, NPU, AUTO, AUTO:GPU,CPU or HETERO:GPU,CPU (OVCHAT_DEVICE)")
+    arguments = parser.parse_args()
     try:
         refuse_unknown_names()
-        settings = InferenceSettings()
+        settings = InferenceSettings() if arguments.device is None else InferenceSettings(device=arguments.device)
         configure_logging("inference_worker", settings)
         uvloop.run(_serve(settings))
     except ValidationError as error:

@@ -50,6 +50,20 @@ def test_a_worker_for_an_absent_device_says_so_and_ends(tmp_path: Path) -> None:
     assert "present: CPU" in worker.stderr
 
 
+@pytest.mark.slow
+def test_the_device_may_be_given_on_the_command_line(tmp_path: Path) -> None:
+    worker = subprocess.run(
+        [sys.executable, "-m", "inference_worker", "--device", "HETERO:NPU,CPU"],
+        env={**os.environ, "OVCHAT_DATA_DIR": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert worker.returncode == 2
+    assert "no device NPU" in worker.stderr
+
+
 def test_a_bad_setting_is_named(tmp_path: Path) -> None:
     environment = {**os.environ, "OVCHAT_MAX_REPLICAS": "none"}
     worker = subprocess.run(
