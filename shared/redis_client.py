@@ -15,6 +15,11 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 #: Seconds to wait for an answer to an ordinary command. Blocking reads use a client without this limit, because a
 #: read that times out on an idle bus looks like an end of the stream.
 ANSWER_TIMEOUT_SECONDS = 10.0
+#: Commands of one client that are under way at once; further ones wait for a connection. A burst of a thousand chats
+#: would open as many otherwise, and gain nothing by it: Redis works on one command at a time.
+MOST_CONNECTIONS = 64
+#: A blocking read keeps its connection for as long as somebody follows something.
+MOST_BLOCKING_CONNECTIONS = 10_000
 
 AsyncRedis = redis.asyncio.Redis
 SyncRedis = redis.Redis
@@ -28,15 +33,28 @@ def create_redis(process_name: str, url: str, *, blocking: bool = False) -> Asyn
         url: ``redis://`` or ``rediss://`` address.
         blocking: for a client that waits in ``XREAD BLOCK``: no answer time limit and no retry.
     """
-    return redis.asyncio.Redis.from_url(
-        url,
-        client_name=process_name,
-        protocol=2,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        socket_timeout=None if blocking else ANSWER_TIMEOUT_SECONDS,
-        socket_keepalive=True,
-        retry=AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 0 if blocking else 3),
-    )
+    retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 0 if blocking else 3)
+    common = {
+        "client_name": process_name,
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "socket_keepalive": True,
+        "retry": retry,
+    }
+    pool: redis.asyncio.ConnectionPool
+    if blocking:
+        pool = redis.asyncio.ConnectionPool.from_url(
+            url, max_connections=MOST_BLOCKING_CONNECTIONS, socket_timeout=None, **common
+        )
+    else:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url,
+            max_connections=MOST_CONNECTIONS,
+            timeout=ANSWER_TIMEOUT_SECONDS,
+            socket_timeout=ANSWER_TIMEOUT_SECONDS,
+            **common,
+        )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def create_sync_redis(process_name: str, url: str) -> SyncRedis:
