@@ -58,9 +58,13 @@ class Report:
             of_kind = [loss for loss in self.losses if loss.kind == kind]
             noticed = [loss.noticed for loss in of_kind if loss.noticed is not None and not loss.is_doubled]
             doubled = [loss.noticed for loss in of_kind if loss.noticed is not None and loss.is_doubled]
+            taken = [seconds for loss in of_kind for seconds in loss.taken]
             going_on = [seconds for loss in of_kind for seconds in loss.going_on]
-            beside = f"; beside a lost gateway or Redis {_spread(doubled)}" if doubled else ""
-            lines.append(f"  {kind:<13} noticed {_spread(noticed)}; going on {_spread(going_on)}{beside}")
+            lines.append(f"  {kind:<13} noticed after   {_spread(noticed)}")
+            if doubled:
+                lines.append(f"  {'':<13} …beside another {_spread(doubled)}, of a gateway or Redis")
+            lines.append(f"  {'':<13} then taken over {_spread(taken)}")
+            lines.append(f"  {'':<13} then going on   {_spread(going_on)}")
         lines += [f"  late: {late}" for late in self.late]
         lines += [f"  VIOLATION: {violation}" for violation in self.violations]
         lines.append(f"  violations    {len(self.violations)}")

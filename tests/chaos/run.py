@@ -67,7 +67,7 @@ async def run_course(
         seed,
         tuple(row for row in rows if row["what"] == "kill"),
         tuple(check(folder / "rows.jsonl", scene.token_logs, decoder)),
-        tuple(measure_losses(rows, folder)),
+        tuple(measure_losses(rows, folder, prefills=course.kind is REAL)),
         tuple(problems),
     )
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,12 @@ class Loss:
     noticed: float | None
     is_doubled: bool
     """Whether a gateway or Redis was lost about then too, and with it whoever would have noticed."""
+    taken: tuple[float, ...]
+    """Of every answer that ran there, from the notice to the moment in which another engine got it."""
     going_on: tuple[float, ...]
-    """Of every answer that ran there, from the notice to its next frame."""
+    """Of the same answers, from the notice to the next piece of text."""
+    prefills: bool = False
+    """Whether the engine has to compute the whole answer's cache anew before that, which no limit is set for."""
 
     @property
     def late(self) -> list[str]:
@@ -42,17 +46,17 @@ class Loss:
         found = []
         if self.noticed is not None and self.noticed > NOTICE_LIMITS[self.kind] and not self.is_doubled:
             found.append(f"{self.kind} of {self.target} was noticed after {self.noticed:.2f} s")
-        slow = [seconds for seconds in self.going_on if seconds > GOING_ON_LIMIT]
+        slow = [seconds for seconds in (self.taken if self.prefills else self.going_on) if seconds > GOING_ON_LIMIT]
         if slow:
             found.append(
-                f"{len(slow)} of {len(self.going_on)} answers after {self.kind} of {self.target} went on "
+                f"{len(slow)} of {len(self.taken)} answers after {self.kind} of {self.target} went on "
                 f"up to {max(slow):.2f} s after the notice"
             )
         return found
 
 
-def measure_losses(rows: Iterable[Row], folder: Path) -> list[Loss]:
-    """Return every loss of a run."""
+def measure_losses(rows: Iterable[Row], folder: Path, *, prefills: bool) -> list[Loss]:
+    """Return every loss of a run; `prefills` where the engines were real."""
     rows = list(rows)
     events: list[dict[str, Any]] = []
     for path in sorted((*folder.glob("worker-*.log"), *folder.glob("gateway-*.log"))):
@@ -62,7 +66,8 @@ def measure_losses(rows: Iterable[Row], folder: Path) -> list[Loss]:
         if row["what"] == "frame" and row["frame"].get("generation_id"):
             frames[row["frame"]["generation_id"]].append((row["t"], row["frame"]))
     kills = [row for row in rows if row["what"] == "kill"]
-    return [_measure(kill, kills, events, frames.values()) for kill in kills if kill["kind"] in NOTICE_LIMITS]
+    losses = [_measure(kill, kills, events, frames.values()) for kill in kills if kill["kind"] in NOTICE_LIMITS]
+    return [replace(loss, prefills=prefills) for loss in losses]
 
 
 def _is_hit_again(kill: Row, kills: Iterable[Row], workers: set[str], until: float) -> bool:
@@ -92,8 +97,8 @@ def _measure(
         default=None,
     )
     if noticed is None:
-        return Loss(kill["kind"], kill["target"], None, False, ())
-    going_on = []
+        return Loss(kill["kind"], kill["target"], None, False, (), ())
+    taken, going_on = [], []
     for frames in answers:
         before = [frame for t, frame in frames if t < kill["t"]]
         holders = [frame["worker_id"] for frame in before if "worker_id" in frame]
@@ -106,9 +111,11 @@ def _measure(
         next_frame = next((t for t, frame in after if t >= seams[0] and frame["type"] != "generation.resumed"), None)
         takers = {frame["worker_id"] for _, frame in after if "worker_id" in frame}
         if next_frame is not None and not _is_hit_again(kill, kills, takers, next_frame):
+            taken.append(round(seams[0] - noticed, 3))
             going_on.append(round(next_frame - noticed, 3))
     doubled = kill["kind"] in ("agent", "stop") and any(
         other["kind"] in ("gateway", "redis") and kill["t"] - GATEWAY_START_SECONDS < other["t"] < noticed
         for other in kills
     )
-    return Loss(kill["kind"], kill["target"], round(noticed - kill["t"], 3), doubled, tuple(going_on))
+    seconds = round(noticed - kill["t"], 3)
+    return Loss(kill["kind"], kill["target"], seconds, doubled, tuple(taken), tuple(going_on))
