@@ -183,7 +183,7 @@ class ReplicaPool:
         replica.serving = Serving(process, info, assets.text, round(time.monotonic() - begin, 2))
         replica.state = "ready"
         replica.last_used = time.monotonic()
-        self._memory.settle(variant, max(need.serving_bytes, process.resident_bytes() or 0))
+        self._memory.settle(variant, need.held(process.resident_bytes() or 0))
         _log.info(
             "replica_ready",
             variant=variant,

@@ -1,7 +1,7 @@
 """A gateway's part towards inference workers, by the shared modules alone."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
@@ -143,7 +143,7 @@ def text_of(entries: tuple[JournalEntry, ...]) -> str:
     return "".join(orjson.loads(entry.frame)["text"] for entry in entries if entry.kind == "delta")
 
 
-def tokens_of(entries: tuple[JournalEntry, ...]) -> list[int]:
+def tokens_of(entries: Sequence[JournalEntry]) -> list[int]:
     """Return all journaled token ids."""
     return [token_id for entry in entries for token_id in entry.token_ids]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,7 +92,8 @@ def convert(platform: Platform) -> None:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("large")
     server = RedisServer(folder / "redis").start()
-    platform = Platform(folder, server.url, demo_data_dir() / "models")
+    shutil.copytree(demo_data_dir() / "models" / MODEL, folder / "models" / MODEL)
+    platform = Platform(folder, server.url, folder / "models")
     try:
         convert(platform)
         yield platform
