@@ -18,7 +18,7 @@ _LOADING_SHARE = 2.6
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Bytes: the most while loading (at least what it keeps), what it keeps, and what of it is KV cache, at first empty.
+    """Bytes: the most while loading (no less than it keeps), what it keeps, what of it is KV cache, empty at first.
 
     What a host's plugin makes of the weights differs: :meth:`held` corrects the estimate by what was seen.
     """
