@@ -28,6 +28,7 @@ class WorkerMetrics:
 
     def __init__(self, device: str) -> None:
         self._device = device
+        self._token_histograms: dict[str, Histogram] = {}
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._between_tokens = self._histogram(
@@ -66,8 +67,11 @@ class WorkerMetrics:
             self._preemptions.labels(*labels).inc(max(0, now.preemptions - (before.preemptions or 0)))
 
     def token_followed(self, variant: str, seconds: float) -> None:
-        """Count the time since the token before."""
-        self._between_tokens.labels(variant, self._device).observe(seconds)
+        """Count the time since the token before; called for each token, hence the short cut."""
+        histogram = self._token_histograms.get(variant)
+        if histogram is None:
+            histogram = self._token_histograms[variant] = self._between_tokens.labels(variant, self._device)
+        histogram.observe(seconds)
 
     def prompt_looked_up(self, variant: str, tokens: int, cached_tokens: int) -> None:
         """Count a prompt of which the engine had so many tokens in its prefix cache."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -54,7 +54,7 @@ class TokenLoggedEngine(Engine):
         self._engine.stop()
         self._file.close()
 
-    def _write(self, *values: dict[str, object]) -> None:
+    def _write(self, *values: Mapping[str, object]) -> None:
         now = round(time.time(), 4)
         if values:
             self._file.write(b"".join(orjson.dumps({"t": now, **value}) + b"\n" for value in values))

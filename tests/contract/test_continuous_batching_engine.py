@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from inference_worker.answer_schema import check_schema
-from inference_worker.engine import Engine, EngineSpec, Finish, SamplingParams
+from inference_worker.engine import Engine, EngineFigures, EngineSpec, Finish, SamplingParams
 from inference_worker.engines.factory import create_engine
 from inference_worker.text.tokenizer import Tokenizer
 from tests.contract.engine_suite import EngineSuite, MakeEngine, Started, greedy
@@ -21,6 +21,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 def _engine(model_dir: Path, slots: int = 4, step: int | None = 64, **options: int) -> Engine:
     spec = EngineSpec("continuous_batching", model_dir, slots=slots, max_num_batched_tokens=step, options=options)
     return create_engine(spec)
+
+
+def _begin_four(engine: Engine) -> None:
+    for number in range(4):
+        first = 300 + 50 * number
+        engine.add(str(number), range(first, first + 40), SamplingParams(40, ignore_eos=True))
 
 
 class TestContinuousBatchingEngine(EngineSuite):
@@ -38,6 +44,13 @@ class TestContinuousBatchingEngine(EngineSuite):
         heard = started.answer(chat, SamplingParams(200))
         assert heard.finish is Finish.STOP
         assert heard.token_ids[-1] == 2
+
+    def test_figures_tell_of_the_cache(self, started: Started) -> None:
+        _begin_four(started.engine)
+        started.pump(until=lambda heard: sum(len(entry.token_ids) for entry in heard.values()) > 30)
+        assert 0 < (started.engine.figures().kv_cache_usage or 0) < 0.5
+        started.finish_all(4)
+        assert started.engine.figures() == EngineFigures(waiting=0, kv_cache_usage=0.0, preemptions=0)
 
     def test_ignore_eos_goes_on(self, started: Started) -> None:
         chat = [1, 4093, 198, 19556, 665, 17, 2, 198, 1, 520, 9531, 198]
@@ -126,6 +139,13 @@ def test_cache_memory_that_runs_out_is_an_error_and_no_stop(demo_ir: Path) -> No
     engine = _engine(demo_ir, num_kv_blocks=8)
     try:
         started = Started(engine, engine.start())
+        assert engine.figures() == EngineFigures(kv_cache_usage=0.0, preemptions=0)
+        # Four chats of 80 tokens take twelve blocks of 32, so some are set back, and end all the same.
+        _begin_four(engine)
+        started.pump(until=lambda heard: sum(len(entry.token_ids) for entry in heard.values()) > 30)
+        assert (engine.figures().kv_cache_usage or 0) > 0.5
+        assert started.finish_all(4).keys() == set("0123")
+        assert (engine.figures().preemptions or 0) > 0
         heard = started.answer(list(range(300, 500)), greedy(400))
         assert heard.finish is Finish.KV_CACHE_EXHAUSTED
         assert started.answer([1, 2, 3], greedy(4)).finish is Finish.LENGTH

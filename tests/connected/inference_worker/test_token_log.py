@@ -35,7 +35,7 @@ async def test_a_killed_replica_leaves_every_token_that_was_journaled(
     ]
     os.kill(pid, signal.SIGKILL)
     await client.until(lambda workers: workers[0].free_slots == {})
-    journaled = [entry for entry in await client.journal.read(generation_id) if entry.attempt == 1]
+    journaled = tuple(entry for entry in await client.journal.read(generation_id) if entry.attempt == 1)
     start, add, *outs = lines_of(tmp_path / "tokens")
     assert (start["e"], start["pid"]) == ("start", pid)
     assert (add["e"], add["id"], add["max_new_tokens"]) == ("add", f"{generation_id}:1", 200)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_worker.engine import EngineInfo, EngineSpec, Finish, SamplingParams
+from inference_worker.engine import EngineFigures, EngineInfo, EngineSpec, Finish, SamplingParams
 from inference_worker.replica_process import ReplicaProcess
 from shared.errors import LoadFailed
 
@@ -188,3 +188,19 @@ def _runs(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+async def test_figures_come_while_it_works_and_when_it_rests(start: StartReplica) -> None:
+    """The accident: a dashboard shows a full cache for hours, because the last figures came in the middle of work."""
+    replica, _ = await start(tokens_per_second=100, preempt_after_tokens=3)
+    replica.add("one", [1, 2, 3], SamplingParams(150, ignore_eos=True))
+    figures: list[EngineFigures] = []
+    async with asyncio.timeout(20):
+        async for step in replica.steps():
+            if step.figures is not None:
+                figures.append(step.figures)
+                if not step.events:
+                    break
+    assert 3 <= len(figures) <= 6
+    assert all(one.kv_cache_usage for one in figures[:-1])
+    assert figures[-1] == EngineFigures(waiting=0, kv_cache_usage=0.0, preemptions=1)
