@@ -13,7 +13,7 @@ from shared.registry import Registry
 from shared.schemas.generation import ChatTurn, GenerationDelta, GenerationParams, GenerationRequest
 from shared.schemas.workers import WORKER_COMMAND, CancelGeneration, Generate, WorkerCommand, WorkerInfo
 from shared.streams import read_stream
-from shared.waiting_queue import MAX_ATTEMPTS, WaitingQueue
+from shared.waiting_queue import MAX_ATTEMPTS, Move, WaitingQueue
 
 pytestmark = pytest.mark.connected
 VARIANT = "demo:int4"
@@ -222,6 +222,30 @@ async def test_a_lost_worker_gives_its_generations_back_in_front(
     assert await queue.position("old", VARIANT) == 0
     assert await queue.take("w1", VARIANT) == -1
     assert await registry.heartbeat(a_worker("w1")) is None, "it must learn that it was declared lost"
+
+
+async def test_it_is_told_why_a_generation_moved_on(
+    transport: AsyncRedis, queue: WaitingQueue, registry: Registry, journal: Journal
+) -> None:
+    await queue.enqueue(a_request("g"), "gw", 10)
+    assert await queue.moves("g") == {}
+    await queue.take("w1", VARIANT, released_slots=1)
+    assert await queue.requeue("w1", "g", 1, "not_ready") == 2
+    await queue.take("w1", VARIANT, released_slots=1)
+    await journal.append("w1", [NewEntry("g", 2, "started", 0, [], b"{}")])
+    await registry.reap("w1", silent_ms=0)
+    await registry.heartbeat(a_worker("w1"), register=True)
+    for _ in range(2):
+        await registry.set_slots("w1", VARIANT, 1)
+        await queue.take("w1", VARIANT)
+        await transport.zadd(keys.WORKERS, {"w1": await redis_now_ms(transport) - 60_000})
+        await registry.reap("w1")
+        await registry.heartbeat(a_worker("w1"), register=True)
+    assert await queue.moves("g") == {
+        Move("not_ready", "new_request"): 1,
+        Move("worker_left", "ongoing_request"): 1,
+        Move("worker_lost", "ongoing_request"): 2,
+    }
 
 
 async def test_a_generation_that_kills_its_workers_is_given_up(
