@@ -71,14 +71,21 @@ STATUS_BY_CODE: dict[str, int] = {
 DEFAULT_RETRY_AFTER_SECONDS = 2
 
 
+def retry_after_seconds(error: PlatformError) -> int | None:
+    """Return when the same may be asked again; None where that would change nothing."""
+    if STATUS_BY_CODE[error.code] not in (429, 503):
+        return None
+    return math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS)
+
+
 def error_response(error: PlatformError) -> JSONResponse:
     """Return the HTTP form of an error."""
     status = STATUS_BY_CODE[error.code]
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status in (429, 503):
-        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS))
+    if (seconds := retry_after_seconds(error)) is not None:
+        headers["Retry-After"] = str(seconds)
     if error.code == QuotaExceeded.code:
         # OpenAI's clients try every 429 again at once, but for this header.
         headers["x-should-retry"] = "false"

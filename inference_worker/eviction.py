@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 #: A replica that nobody has used for this long is worth half as much.
 _HALF_LIFE_SECONDS = 300.0
+#: Loads that differ by less take equally long: what was used last then decides.
+_LOAD_STEP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class Candidate:
     def value(self) -> float:
         """Seconds of loading that keeping it saves, a byte, fading while it is not used."""
         fading: float = 0.5 ** (max(0.0, self.idle_seconds) / _HALF_LIFE_SECONDS)
-        return (self.load_seconds + 0.1) * fading / max(1, self.reserved_bytes)
+        loading = (1 + round(self.load_seconds / _LOAD_STEP_SECONDS)) * _LOAD_STEP_SECONDS
+        return loading * fading / max(1, self.reserved_bytes)
 
 
 def choose_victims(candidates: Sequence[Candidate], *, missing_bytes: int, missing_places: int) -> tuple[str, ...]:

@@ -278,6 +278,7 @@ class Connection:
 
     def _refuse(self, frame: ErrorFrame) -> None:
         error = error_from_body(frame.error)
+        error.retry_after_seconds = frame.retry_after_seconds
         if frame.request_id is not None and (asked := self._waiting.pop(frame.request_id, None)) is not None:
             asked.fail(error)
             return

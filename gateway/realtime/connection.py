@@ -11,7 +11,7 @@ from fastapi import WebSocket
 from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from gateway.exception_handlers import redis_error, validation_error
+from gateway.exception_handlers import redis_error, retry_after_seconds, validation_error
 from gateway.generations.relay import Subscription, is_terminal
 from gateway.principal import Standing
 from gateway.state import GatewayState
@@ -182,6 +182,7 @@ class Connection:
                 request_id=_named_in(raw, "request_id"),
                 generation_id=_named_in(raw, "generation_id"),
                 error=error.body(),
+                retry_after_seconds=retry_after_seconds(error),
             )
         )
 

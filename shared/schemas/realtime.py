@@ -116,6 +116,7 @@ class ErrorFrame(Message):
     request_id: str | None = None
     generation_id: str | None = None
     error: ErrorBody
+    retry_after_seconds: float | None = Field(None, description="When the same may be asked again; of 429s and 503s.")
 
 
 class Pong(Message):

@@ -19,7 +19,7 @@ class Failure:
         code: the platform's error code, or one of this module's.
         refused: whether the gateway said no before it took the request; else an answer that was on its way broke off.
         status: the HTTP status; on a socket 429 and 503 by the code's meaning, None for others.
-        retry_after_seconds: what the gateway asked for; a socket's error frames do not say it.
+        retry_after_seconds: what the gateway asked for.
     """
 
     code: str

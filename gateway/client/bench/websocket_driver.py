@@ -47,8 +47,8 @@ class _Asked:
         self.sample = sample
         self.ended = asyncio.Event()
 
-    def fail(self, error: ErrorBody, at: float, *, refused: bool) -> None:
-        self.sample.fail(Failure(error.code, error.message, refused, status_of(error.code)), at)
+    def fail(self, error: ErrorBody, at: float, *, refused: bool, retry_after_seconds: float | None = None) -> None:
+        self.sample.fail(Failure(error.code, error.message, refused, status_of(error.code), retry_after_seconds), at)
         self.ended.set()
 
 
@@ -137,7 +137,7 @@ class _Socket:
                     asked.fail(frame.error, at, refused=False)
             case ErrorFrame():
                 if (asked := self._waiting.pop(frame.request_id or "", None)) is not None:
-                    asked.fail(frame.error, at, refused=True)
+                    asked.fail(frame.error, at, refused=True, retry_after_seconds=frame.retry_after_seconds)
             case _:
                 pass
 
