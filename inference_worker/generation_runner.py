@@ -241,7 +241,7 @@ class GenerationRunner:
         params = sampling_of(request, max_new_tokens=prompt.max_new_tokens, emitted_tokens=len(emitted))
         active.preparing = None
         if not active.replica.computing:
-            active.replica.heard(StepDone(0.0, ()))
+            active.replica.heard(StepDone((), ()))
         active.replica.computing.add(active.sequence_id)
         active.sent_tokens = prompt_tokens + len(emitted)
         _log.info(

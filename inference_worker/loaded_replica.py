@@ -61,7 +61,7 @@ class LoadedReplica:
         """Take a step into the counts."""
         self.last_heard = time.monotonic()
         if step.events:
-            self._step_ms.append(step.step_ms)
+            self._step_ms.extend(step.steps_ms)
             self.generated_tokens += sum(len(event.token_ids) for event in step.events)
 
     def silent_seconds(self) -> float:

@@ -56,8 +56,8 @@ class WorkerMetrics:
     def stepped(self, replica: LoadedReplica, step: StepDone) -> None:
         """Count an engine's step, and what its figures have grown by since the ones before."""
         labels = (replica.variant, self._device)
-        if step.events:
-            self._steps.labels(*labels).observe(step.step_ms / 1000)
+        for step_ms in step.steps_ms:
+            self._steps.labels(*labels).observe(step_ms / 1000)
         if step.figures is None:
             return
         before, now = replica.figures, step.figures

@@ -21,6 +21,7 @@ from pathlib import Path
 from inference_worker.engine import Engine, EngineSpec, Finish, TokenEvent
 from inference_worker.engines.factory import create_engine
 from inference_worker.engines.token_logged import TokenLoggedEngine
+from inference_worker.event_gathering import EventGatherer
 from inference_worker.replica_protocol import (
     AbortSequence,
     AddSequence,
@@ -74,9 +75,11 @@ class AgentConnection:
 class StepLoop:
     """Feeds the engine between its steps and sends what each step made."""
 
-    def __init__(self, engine: Engine, agent: AgentConnection) -> None:
+    def __init__(self, engine: Engine, agent: AgentConnection, *, gather_seconds: float = 0.0) -> None:
         self._engine = engine
         self._agent = agent
+        self._gatherer = EventGatherer(gather_seconds)
+        self._steps_ms: list[float] = []
         self._active: set[str] = set()
         self._last_sent = 0.0
         self._last_figures = 0.0
@@ -88,7 +91,7 @@ class StepLoop:
         while True:
             if not self._active and not self._is_at_rest:
                 self._is_at_rest = True
-                self._agent.send(StepDone(0.0, (), self._engine.figures()))
+                self._agent.send(StepDone((), (), self._engine.figures()))
             rejected: list[TokenEvent] = []
             for message in self._agent.receive(wait=not self._active):
                 match message:
@@ -96,6 +99,7 @@ class StepLoop:
                         rejected.extend(self._add(message))
                     case AbortSequence(sequence_id):
                         self._active.discard(sequence_id)
+                        self._gatherer.drop(sequence_id)
                         self._engine.abort(sequence_id)
                     case StopReplica():
                         return
@@ -104,7 +108,7 @@ class StepLoop:
             if self._agent.closed:
                 return
             if rejected:
-                self._agent.send(StepDone(0.0, tuple(rejected)))
+                self._agent.send(StepDone((), tuple(rejected)))
             if self._active:
                 self._step()
 
@@ -123,20 +127,25 @@ class StepLoop:
         begin = time.perf_counter()
         events = self._engine.next_events(_STEP_WAIT_SECONDS)
         now = time.perf_counter()
-        if not events and now - self._last_sent < _LIFE_SIGN_SECONDS:
-            return
-        # A long prefill makes no tokens; without a sign of life the agent would take the engine for hung.
-        self._last_sent = now
-        step_ms = (now - begin) * 1000
+        if events:
+            self._steps_ms.append(round((now - begin) * 1000, 2))
         self._active.difference_update(event.sequence_id for event in events if event.finish is not None)
+        due = self._gatherer.take(events, sequences=len(self._active), now=now)
+        # A long prefill makes no tokens; without a sign of life the agent would take the engine for hung.
+        if not due and now - self._last_sent < _LIFE_SIGN_SECONDS:
+            return
+        self._last_sent = now
         figures = None
         if now - self._last_figures >= _FIGURES_SECONDS:
             self._last_figures = now
             figures = self._engine.figures()
-        self._agent.send(StepDone(round(step_ms, 2), tuple(events), figures))
+        steps_ms, self._steps_ms = tuple(self._steps_ms), []
+        self._agent.send(StepDone(steps_ms, due, figures))
 
 
-def run_replica(agent: AgentConnection, *, name: str = "", token_log_dir: Path | None = None) -> int:
+def run_replica(
+    agent: AgentConnection, *, name: str = "", gather_seconds: float = 0.0, token_log_dir: Path | None = None
+) -> int:
     """Load what the first message names, serve until stopped, and return the exit code."""
     spec = _receive_spec(agent)
     if spec is None:
@@ -148,7 +157,7 @@ def run_replica(agent: AgentConnection, *, name: str = "", token_log_dir: Path |
             engine = TokenLoggedEngine(engine, token_log_dir, name=name)
         info = engine.start(lambda progress: agent.send(LoadProgress(progress)))
         agent.send(ReplicaReady(info))
-        StepLoop(engine, agent).run()
+        StepLoop(engine, agent, gather_seconds=gather_seconds).run()
     except BrokenPipeError:
         return 0  # The agent is gone and nobody is left to be told.
     except Exception as error:  # noqa: BLE001 - whatever the runtime raises is the agent's to report.
@@ -180,13 +189,19 @@ def main() -> int:
     parser.add_argument("--fd", type=int, required=True, help="inherited socket to the agent")
     parser.add_argument("--parent-pid", type=int, required=True, help="process whose end ends this one")
     parser.add_argument("--name", default="", help="model:variant, shown in the process list")
+    parser.add_argument("--gather-ms", type=float, default=0.0, help="how long tokens wait for others when many run")
     parser.add_argument("--token-log-dir", type=Path, help="folder of a record of every token, for tests")
     arguments = parser.parse_args()
     die_with_parent(arguments.parent_pid)
     # A terminal's Ctrl-C goes to the whole group; when to end is the agent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=arguments.fd) as connection:
-        return run_replica(AgentConnection(connection), name=arguments.name, token_log_dir=arguments.token_log_dir)
+        return run_replica(
+            AgentConnection(connection),
+            name=arguments.name,
+            gather_seconds=arguments.gather_ms / 1000,
+            token_log_dir=arguments.token_log_dir,
+        )
 
 
 if __name__ == "__main__":

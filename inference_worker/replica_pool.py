@@ -167,6 +167,7 @@ class ReplicaPool:
                 name=variant,
                 timeout_seconds=self._settings.load_timeout_seconds,
                 report_progress=lambda progress: self._progressed(replica, progress),
+                gather_ms=self._settings.stream_gather_ms,
                 token_log_dir=self._settings.token_log_dir,
             )
         except PlatformError as error:

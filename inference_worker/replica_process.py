@@ -57,14 +57,23 @@ class ReplicaProcess:
         name: str,
         timeout_seconds: float,
         report_progress: Callable[[float], None] | None = None,
+        gather_ms: float = 0.0,
         token_log_dir: Path | None = None,
     ) -> tuple[ReplicaProcess, EngineInfo]:
-        """Start a process and load `spec` in it; `token_log_dir` gets a record of every token.
+        """Start a process and load `spec` in it.
+
+        Args:
+            spec: what to load.
+            name: ``model:variant``.
+            timeout_seconds: longest time that it may take.
+            report_progress: takes 0-1.
+            gather_ms: how long tokens wait for others when many sequences run.
+            token_log_dir: gets a record of every token.
 
         Raises:
             LoadFailed: the engine could not load, the process died, or the time is over; the process is ended.
         """
-        replica = await cls._spawn(name, token_log_dir)
+        replica = await cls._spawn(name, gather_ms, token_log_dir)
         try:
             async with asyncio.timeout(timeout_seconds):
                 replica._send(StartEngine(spec))
@@ -85,7 +94,7 @@ class ReplicaProcess:
             raise
 
     @classmethod
-    async def _spawn(cls, name: str, token_log_dir: Path | None) -> ReplicaProcess:
+    async def _spawn(cls, name: str, gather_ms: float, token_log_dir: Path | None) -> ReplicaProcess:
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -95,6 +104,7 @@ class ReplicaProcess:
                 f"--fd={theirs.fileno()}",
                 f"--parent-pid={os.getpid()}",
                 f"--name={name}",
+                f"--gather-ms={gather_ms:g}",
                 *(() if token_log_dir is None else (f"--token-log-dir={token_log_dir}",)),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -63,9 +63,12 @@ class ReplicaReady:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """Replica to agent: what one step made, in `step_ms` milliseconds; now and then, and at rest, with figures."""
+    """Replica to agent: what the steps since the last message made, where it is due.
 
-    step_ms: float
+    `steps_ms` are the durations of those that made tokens. Now and then, and at rest, the engine's figures come along.
+    """
+
+    steps_ms: tuple[float, ...]
     events: tuple[TokenEvent, ...]
     figures: EngineFigures | None = None
 
@@ -117,8 +120,8 @@ def decode_agent_message(line: bytes) -> AgentMessage:
 def encode_replica_message(message: ReplicaMessage) -> bytes:
     """One line for the agent."""
     match message:
-        case StepDone(step_ms, events, figures):
-            value: Any = {"t": "step", "ms": step_ms, "e": _pack(events)}
+        case StepDone(steps_ms, events, figures):
+            value: Any = {"t": "step", "ms": steps_ms, "e": _pack(events)}
             if figures is not None:
                 value["f"] = asdict(figures)
         case LoadProgress(progress):
@@ -138,7 +141,7 @@ def decode_replica_message(line: bytes) -> ReplicaMessage:
     match value.get("t"):
         case "step":
             figures = EngineFigures(**value["f"]) if "f" in value else None
-            return StepDone(value["ms"], tuple(_unpack(*event) for event in value["e"]), figures)
+            return StepDone(tuple(value["ms"]), tuple(_unpack(*event) for event in value["e"]), figures)
         case "loading":
             return LoadProgress(value["progress"])
         case "ready":

@@ -159,6 +159,9 @@ class InferenceSettings(CommonSettings):
     step_target_ms: float = Field(
         120.0, gt=0, description="Engine step duration that prefill batches are sized for on this host."
     )
+    stream_gather_ms: float = Field(
+        80.0, ge=0, description="With 8 or more answers at once, tokens wait so long for others; 0 sends each step's."
+    )
     inference_threads: int | None = Field(
         None,
         ge=1,
