@@ -16,7 +16,7 @@ from shared.schemas.generation import GenerationFailed, GenerationRequest
 from shared.scripts import load_script
 
 #: Attempts that a generation may lose in a row, without a token from any of them, before it fails with ``worker_lost``.
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 8
 
 #: Why a generation waits again: its worker fell silent, or left by itself; its engine's process died; it was assigned
 #: to a replica in the moment in which that went away.

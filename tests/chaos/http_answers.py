@@ -38,6 +38,8 @@ def check_http_answer(
         verdict.blame(f"{len(reasons)} of {wanted} choices ended")
     for index, text in sorted(texts.items()):
         whole = index in reasons
+        if not text and not whole:
+            continue  # It was lost before an engine had it.
         found = next((answer for answer in left if _fits(text, decoder.decode(answer.token_ids), whole=whole)), None)
         if found is None:
             closest = decoder.decode(left[0].token_ids) if left else ""

@@ -85,7 +85,7 @@ class Killer:
                 worker.kill()
                 self._later(self._start_worker(kill, worker))
             case _:
-                worker.stop()
+                worker.stop(whole=self._dice.random() < 0.5)
                 self._later(self._wake_worker(kill, worker))
 
     async def _start_worker(self, kill: Kill, worker: WorkerHandle) -> None:

@@ -57,10 +57,13 @@ class WorkerHandle:
         self._signal_replica(signal.SIGSTOP)
         self.replica_pid = None
 
-    def stop(self) -> None:
-        """Stop agent and replica as a suspended machine would be."""
+    def stop(self, *, whole: bool) -> None:
+        """Stop the agent; with its replica, as a suspended machine would, or while that computes on."""
         self.is_stopped = True
-        os.killpg(self.service.pid, signal.SIGSTOP)
+        if whole:
+            os.killpg(self.service.pid, signal.SIGSTOP)
+        else:
+            os.kill(self.service.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
         """Wake what `stop` stopped."""
