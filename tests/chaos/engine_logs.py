@@ -51,8 +51,17 @@ def read_engine_logs(folder: Path) -> tuple[dict[str, MadeAnswer], frozenset[int
 
 
 def _put_together(attempts: Iterable[Attempt]) -> MadeAnswer:
-    """Follow the seams: each prompt must be the first one and a beginning of all that was made before."""
-    ordered = sorted(attempts, key=lambda attempt: (attempt.number, attempt.began))
+    """Follow the seams: each prompt must be the first one and a beginning of all that was made before.
+
+    A worker that was declared lost may come back and begin an attempt when a later one has the answer already. What it
+    makes counts for nothing, but its prompt must be a beginning of the answer as well.
+    """
+    everything = sorted(attempts, key=lambda attempt: (attempt.number, attempt.began))
+    ordered: list[Attempt] = []
+    late: list[Attempt] = []
+    for at, attempt in enumerate(everything):
+        overtaken = any(other.number > attempt.number and other.began < attempt.began for other in everything[at + 1 :])
+        (late if overtaken else ordered).append(attempt)
     prompt = ordered[0].prompt
     problems: list[str] = []
     made: tuple[int, ...] = ()
@@ -70,4 +79,9 @@ def _put_together(attempts: Iterable[Attempt]) -> MadeAnswer:
         elif kept[: len(before)] != before:
             problems.append(f"attempt {attempt.number} forgets tokens of an earlier seam")
         made = kept + tuple(attempt.token_ids)
-    return MadeAnswer(prompt, made, ordered[-1].finish, len(ordered), tuple(problems))
+    problems += [
+        f"attempt {attempt.number} came late and with other tokens"
+        for attempt in late
+        if attempt.prompt != (prompt + made)[: len(attempt.prompt)]
+    ]
+    return MadeAnswer(prompt, made, ordered[-1].finish, len(everything), tuple(problems))

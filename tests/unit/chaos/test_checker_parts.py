@@ -80,6 +80,13 @@ def test_a_seam_that_forgets_an_earlier_one_is_seen(tmp_path: Path) -> None:
     assert made.problems
 
 
+def test_an_attempt_that_comes_late_counts_for_nothing(tmp_path: Path) -> None:
+    """A worker that was stopped begins with what a later attempt has made, before it hears that it was lost."""
+    late = (add(1, 7), out(1, 1), add(3, 7, 1), out(3, 2, 3), add(2, 7, 1, 2), out(2, 9), add(4, 7, 1, 2, 3), out(4, 4))
+    assert logged(tmp_path, *late) == MadeAnswer((7,), (1, 2, 3, 4), None, 4, ())
+    assert logged(tmp_path, *late[:4], add(2, 7, 1, 5)).problems
+
+
 def socket_violations(tokenizer_path: Path, *frames: dict[str, Any], tokens: tuple[int, ...]) -> list[str]:
     ask = {"ask": "a", "kind": "greedy", "stop": (), "cancels": False, "max_new_tokens": len(tokens)}
     rows = [
