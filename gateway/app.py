@@ -21,6 +21,7 @@ from gateway.exception_handlers import install_exception_handlers
 from gateway.health import endpoints as health
 from gateway.markdown import endpoints as markdown
 from gateway.models import endpoints as models
+from gateway.models import engine_endpoints as engines
 from gateway.openai import endpoints as openai
 from gateway.openai.request_id import RequestIds
 from gateway.openapi import install_openapi
@@ -58,6 +59,7 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
         health,
         conversions,
         models,
+        engines,
         workers,
         usage,
         catalog,

@@ -27,6 +27,7 @@ from gateway.health.metrics import GatewayMetrics
 from gateway.limits.user_limits import DefaultLimits, UserLimits
 from gateway.models.index import ModelIndex
 from gateway.models.placements import Placements
+from gateway.models.variant_engines import VariantEngines
 from gateway.usage.store import UsageStore
 from gateway.users.audit import AuditLog
 from gateway.users.authenticator import Authenticator
@@ -58,6 +59,7 @@ class GatewayState:
     draining: DrainSignal
     models: ModelIndex
     placements: Placements
+    engines: VariantEngines
     registry: Registry
     queue: WaitingQueue
     journal: Journal
@@ -137,7 +139,8 @@ async def open_state(
         leadership = Leadership(transport, gateway_id=gateway_id)
         reaper = Reaper(registry, leadership)
         placements = Placements(redis)
-        placer = Placer(transport, placements, models, registry, leadership)
+        engines = VariantEngines(redis, transport)
+        placer = Placer(transport, placements, engines, models, registry, leadership)
         loops = [
             asyncio.create_task(run_forever(name, step, pause_seconds=pause_seconds), name=name)
             for name, step, pause_seconds in (
@@ -162,6 +165,7 @@ async def open_state(
             draining=draining,
             models=models,
             placements=placements,
+            engines=engines,
             registry=registry,
             queue=queue,
             journal=journal,

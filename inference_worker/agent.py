@@ -17,6 +17,7 @@ from inference_worker.host_memory import HostMemory
 from inference_worker.idle_unloading import unload_idle
 from inference_worker.journal_writer import JournalWriter
 from inference_worker.load_admission import LoadAdmission
+from inference_worker.load_plan import LoadPlanner, PlanningGround
 from inference_worker.loaded_replica import EndReason, LoadedReplica
 from inference_worker.memory import default_budget_bytes, free_memory_bytes
 from inference_worker.metrics import WorkerMetrics
@@ -31,6 +32,7 @@ from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared import keys
 from shared.affinity import PrefixAffinity
+from shared.catalog import load_catalog
 from shared.errors import PlatformError
 from shared.host_ledger import HostLedger
 from shared.journal import Journal
@@ -85,12 +87,16 @@ class Agent(PoolListener):
             worker_id=self._worker_id,
             budget_bytes=settings.memory_budget_bytes or default_budget_bytes(),
         )
-        cores = HostCores(self._registry, host_id=self._host_id, fixed=settings.inference_threads)
+        planner = LoadPlanner(
+            PlanningGround(settings, self._store, load_catalog(), self._device_name, tuple(devices.names)),
+            self._redis,
+            HostCores(self._registry, host_id=self._host_id, fixed=settings.inference_threads),
+        )
         self._preloaded = preloaded_variants(settings.preload_models)
-        self._pool = ReplicaPool(settings, self._store, self._memory, cores, self)
+        self._pool = ReplicaPool(settings, self._store, self._memory, self)
         self._loads = LoadAdmission(
             settings,
-            self._store,
+            planner,
             self._pool,
             self._memory,
             is_pinned=self._is_pinned,

@@ -57,10 +57,24 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Speculation:
+    """Proposes `tokens` cheaply, which are then checked together.
+
+    A draft model in `draft_dir` proposes them, or what followed the last `max_ngram_size` tokens earlier in the text
+    does. One of the two is set.
+    """
+
+    tokens: int
+    draft_dir: Path | None = None
+    max_ngram_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """What to load and with what limits; plain values, so that it can cross a process boundary as JSON.
 
-    `threads` 0 leaves the number to the runtime. `kv_cache_bytes` caps the memory of attention states.
+    `threads` 0 leaves the number to the runtime. `kv_cache_bytes` caps the memory of attention states, or
+    `num_kv_blocks` does where it is set. Without `dynamic_split_fuse` a prompt is computed in one step.
     `step_target_ms` is what one step should take with every slot busy; the engine sizes its steps on the host for it,
     unless `max_num_batched_tokens` says the size (in tokens) that an earlier start found.
     `properties` go to the device plugin; `options` are the engine's own.
@@ -72,18 +86,28 @@ class EngineSpec:
     slots: int = 32
     threads: int = 0
     kv_cache_bytes: int = 1 << 30
+    num_kv_blocks: int | None = None
     step_target_ms: float = 120.0
     max_num_batched_tokens: int | None = None
     prefix_caching: bool = True
+    dynamic_split_fuse: bool = True
+    speculation: Speculation | None = None
     properties: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "model_dir": str(self.model_dir)}
+        values = {**asdict(self), "model_dir": str(self.model_dir)}
+        if self.speculation is not None and self.speculation.draft_dir is not None:
+            values["speculation"]["draft_dir"] = str(self.speculation.draft_dir)
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> EngineSpec:
-        return cls(**{**values, "model_dir": Path(values["model_dir"])})
+        speculation = values.get("speculation")
+        if speculation is not None:
+            draft_dir = speculation["draft_dir"]
+            speculation = Speculation(**{**speculation, "draft_dir": None if draft_dir is None else Path(draft_dir)})
+        return cls(**{**values, "model_dir": Path(values["model_dir"]), "speculation": speculation})
 
 
 @dataclass(frozen=True, slots=True)

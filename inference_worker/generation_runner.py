@@ -17,7 +17,7 @@ from inference_worker.redis_patience import until_answered
 from inference_worker.replica_pool import ReplicaPool
 from inference_worker.replica_protocol import StepDone
 from inference_worker.running_generation import RunningGeneration
-from inference_worker.sampling import check_options, sampling_of
+from inference_worker.sampling import check_request, sampling_of
 from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared.affinity import PrefixAffinity
@@ -200,7 +200,7 @@ class GenerationRunner:
             _log.warning("generation_expired")
             self._drop(active)
             return
-        check_options(request.options, serving.engine)
+        check_request(request, serving.engine)
         history = (
             await until_answered("journal", lambda: self._journal.read(generation.id)) if generation.attempt > 1 else ()
         )

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 
 from inference_worker.eviction import Candidate, choose_victims
 from inference_worker.host_memory import HostMemory
+from inference_worker.load_plan import LoadPlanner
 from inference_worker.loaded_replica import LoadedReplica
-from inference_worker.loading import read_memory_need
 from inference_worker.memory_need import MemoryNeed
 from inference_worker.replica_pool import ReplicaPool
 from shared.errors import InternalError, LoadFailed, PlatformError
 from shared.log import get_logger
-from shared.model_store import ModelStore
 from shared.settings import InferenceSettings
 
 _log = get_logger(__name__)
@@ -44,7 +43,7 @@ class LoadAdmission:
     def __init__(
         self,
         settings: InferenceSettings,
-        store: ModelStore,
+        planner: LoadPlanner,
         pool: ReplicaPool,
         memory: HostMemory,
         *,
@@ -54,7 +53,7 @@ class LoadAdmission:
     ) -> None:
         """`ask_neighbours` asks the host's other workers to end idle replicas that hold so many bytes."""
         self._settings = settings
-        self._store = store
+        self._planner = planner
         self._pool = pool
         self._memory = memory
         self._is_pinned = is_pinned
@@ -106,7 +105,8 @@ class LoadAdmission:
             self.forget(variant)
             return True
         try:
-            need = await asyncio.to_thread(read_memory_need, variant, settings=self._settings, store=self._store)
+            plan = await self._planner.plan(variant)
+            need = plan.need
             self._check_budget(variant, need)
         except PlatformError as error:
             await self._fail(variant, error)
@@ -121,7 +121,7 @@ class LoadAdmission:
             missing_bytes = await self._memory.reserve(variant, need.load_bytes)
             if missing_bytes <= 0:
                 self.forget(variant)
-                self._pool.start(variant, need)
+                self._pool.start(plan)
                 return True
         await self._make_room(wish, missing_bytes, missing_places)
         return False
@@ -132,7 +132,7 @@ class LoadAdmission:
             raise LoadFailed(
                 f"{variant} needs {need.load_bytes / _GIB:.1f} GiB of memory to load and the worker may use "
                 f"{budget / _GIB:.1f} GiB. Take a smaller variant, or raise OVCHAT_MEMORY_BUDGET_BYTES, or lower "
-                "OVCHAT_KV_CACHE_BYTES."
+                "OVCHAT_KV_CACHE_BYTES or what `ovchat models engine` says of its KV cache."
             )
 
     async def _make_room(self, wish: _Wish, missing_bytes: int, missing_places: int) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from inference_worker.engine import EngineFigures, EngineInfo
+from inference_worker.load_plan import LoadPlan
 from inference_worker.replica_process import ReplicaProcess
 from inference_worker.replica_protocol import StepDone
 from inference_worker.text.variant_text import VariantText
+from shared.schemas.engine_config import EngineSettingView
 from shared.schemas.workers import ReplicaInfo, ReplicaState
 
 #: A replica is ended because an admin asked, to make room for another one, or because nobody used it.
@@ -33,6 +35,7 @@ class LoadedReplica:
     """Counts of one replica. `assigned` holds the generations that take a slot, `computing` those in the engine."""
 
     variant: str
+    plan: LoadPlan
     state: ReplicaState = "loading"
     serving: Serving | None = None
     load_progress: float = 0.0
@@ -83,6 +86,8 @@ class LoadedReplica:
             state=self.state,
             slots=serving.engine.slots if serving else 0,
             running=len(self.assigned),
+            host_kind=self.plan.host_kind,
+            engine=self._engine_settings(),
             context_length=serving.engine.context_length if serving else None,
             memory_bytes=serving.process.resident_bytes() if serving else None,
             reserved_bytes=reserved_bytes,
@@ -94,3 +99,19 @@ class LoadedReplica:
             generated_tokens=self.generated_tokens,
             prompt_tokens=self.prompt_tokens,
         )
+
+    def _engine_settings(self) -> dict[str, EngineSettingView]:
+        """The configuration; what the engine has measured, granted or cannot do takes the place of what was asked."""
+        settings = self.plan.effective.settings()
+        if self.serving is None:
+            return settings
+        info = self.serving.engine
+        real = {
+            "max_sequences": info.slots,
+            "max_num_batched_tokens": info.max_num_batched_tokens,
+            "kv_cache_bytes": info.kv_cache_bytes,
+        }
+        for name, value in real.items():
+            if value and (name not in settings or settings[name].value != value):
+                settings[name] = EngineSettingView(value=value, source="engine")
+        return settings

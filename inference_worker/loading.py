@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from inference_worker.engine import EngineSpec
-from inference_worker.engine_choice import choose_engine
-from inference_worker.host_cores import CoreShare
-from inference_worker.memory import default_kv_cache_bytes
-from inference_worker.memory_need import MemoryNeed, memory_need, sample_memory_need
+from inference_worker.engine import EngineSpec, Speculation
+from inference_worker.engine_layers import EffectiveConfig
+from inference_worker.load_plan import SAMPLE_MEMORY, LoadPlan, sample_options, variant_folder
 from inference_worker.text.variant_text import BYTE_EOS_TOKEN_ID, BYTE_LETTER_IDS, VariantText
 from inference_worker.variant_files import read_json
-from shared.errors import VariantCorrupt, VariantNotPublished
+from shared.errors import LoadFailed, VariantNotPublished
 from shared.model_store import ModelStore
-from shared.schemas.models import WeightFormat
 from shared.settings import InferenceSettings
 
-#: Options of the sample engine, where a test's variant brings some.
-_SAMPLE_OPTIONS_NAME = "sample_engine.json"
-#: Among them, but for the worker: the memory that the variant claims.
-_SAMPLE_MEMORY = "memory_bytes"
+#: Tokens that are proposed at a time where nobody says how many.
+_ASSISTANT_TOKENS = 3
+#: Prefill tokens that a tuned step has at least, however many sequences decode.
+_LEAST_PREFILL_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,80 +28,62 @@ class VariantAssets:
     spec: EngineSpec
 
 
-def read_memory_need(variant: str, *, settings: InferenceSettings, store: ModelStore) -> MemoryNeed:
-    """Return what a replica of a variant will need, from its manifest alone.
-
-    Raises:
-        VariantNotPublished: the store has no such variant.
-        VariantCorrupt: its manifest or its options cannot be read.
-    """
-    model, _, name = variant.partition(":")
-    try:
-        manifest = store.manifest(model, name)
-    except VariantNotPublished:
-        if settings.engine != "sample":
-            raise
-        return sample_memory_need(None)
-    if settings.engine == "sample":
-        declared = _sample_options(store.variant_dir(model, name), variant).get(_SAMPLE_MEMORY)
-        return sample_memory_need(declared if isinstance(declared, int) else None)
-    return memory_need(weights_bytes=manifest.weights_bytes, kv_cache_bytes=_kv_cache_bytes(settings))
-
-
 def read_assets(
-    variant: str, *, settings: InferenceSettings, store: ModelStore, cores: CoreShare, step_tokens: int | None
+    plan: LoadPlan, *, settings: InferenceSettings, store: ModelStore, step_tokens: int | None
 ) -> VariantAssets:
     """Check the variant's files and read what text needs; `step_tokens` is an earlier load's step size.
 
     Raises:
         VariantNotPublished: the store has no such variant.
         VariantCorrupt: its files are not those of the manifest, or cannot be read.
+        LoadFailed: its draft model does not fit it.
     """
+    variant = plan.variant
     model, _, name = variant.partition(":")
-    folder = store.variant_dir(model, name)
+    folder = variant_folder(store, variant)
     try:
-        manifest = store.check(model, name)
+        store.check(model, name)
     except VariantNotPublished:
         if settings.engine != "sample":
             raise
-        spec = _spec(settings, "sample", folder, cores, None, _byte_level_options(settings), {})
+        spec = _spec(plan, settings, folder, None, _byte_level_options(settings))
         return VariantAssets(VariantText.byte_level(), spec)
     options: dict[str, object] = {}
     if settings.engine == "sample":
-        declared = _sample_options(folder, variant)
-        declared.pop(_SAMPLE_MEMORY, None)
+        declared = sample_options(folder, variant)
+        declared.pop(SAMPLE_MEMORY, None)
         options = {"tokens_per_second": settings.sample_tokens_per_second, **declared}
-    properties = plugin_properties(settings.device, manifest.weight_format, cores)
-    engine = choose_engine(settings.engine, model_type=manifest.model_type, device=settings.device)
-    spec = _spec(settings, engine, folder, cores, step_tokens, options, properties)
+    spec = _spec(plan, settings, folder, step_tokens, options, _speculation(plan, store))
     return VariantAssets(VariantText.from_folder(folder), spec)
 
 
-def plugin_properties(device: str, weight_format: WeightFormat, cores: CoreShare) -> dict[str, str]:
-    """Return what the device's plugin is told beside the engine's own choices.
-
-    A CPU with bfloat16 computes in it by default, which rounds fp16 weights to fewer digits: the demo model then
-    answers worse in fp16 than in int4. Whoever serves fp16 wants its precision.
-
-    A replica's threads are pinned from the first core on. Two agents would pin theirs to the same ones.
-    """
-    if device != "CPU":
-        return {}
-    properties = {} if cores.alone else {"ENABLE_CPU_PINNING": "NO"}
-    if weight_format == "fp16":
-        properties["INFERENCE_PRECISION_HINT"] = "f32"
-    return properties
+def _speculation(plan: LoadPlan, store: ModelStore) -> Speculation | None:
+    config = plan.effective.config
+    tokens = config.num_assistant_tokens or _ASSISTANT_TOKENS
+    if config.draft_model is not None:
+        return Speculation(tokens, draft_dir=_draft_folder(plan.variant, config.draft_model, store))
+    if config.max_ngram_size is not None:
+        return Speculation(tokens, max_ngram_size=config.max_ngram_size)
+    return None
 
 
-def _sample_options(folder: Path, variant: str) -> dict[str, Any]:
+def _draft_folder(variant: str, draft: str, store: ModelStore) -> Path:
+    """Return the draft model's checked folder: what it proposes are token ids, so both must mean the same by them."""
+    model, _, name = draft.partition(":")
+    store.check(model, name)
+    folder = variant_folder(store, draft)
     try:
-        return read_json(folder / _SAMPLE_OPTIONS_NAME)
+        same = _vocabulary(variant_folder(store, variant)) == _vocabulary(folder)
     except ValueError as error:
-        raise VariantCorrupt(f"{_SAMPLE_OPTIONS_NAME} of {variant} cannot be read.") from error
+        raise LoadFailed(f"The tokenizer of {variant} or of its draft model {draft} cannot be read.") from error
+    if not same:
+        raise LoadFailed(f"{draft} has another vocabulary than {variant} and cannot propose tokens for it.")
+    return folder
 
 
-def _kv_cache_bytes(settings: InferenceSettings) -> int:
-    return settings.kv_cache_bytes or default_kv_cache_bytes(settings.max_replicas)
+def _vocabulary(folder: Path) -> object:
+    model = read_json(folder / "tokenizer.json").get("model")
+    return model.get("vocab") if isinstance(model, dict) else None
 
 
 def _byte_level_options(settings: InferenceSettings) -> dict[str, object]:
@@ -119,24 +97,39 @@ def _byte_level_options(settings: InferenceSettings) -> dict[str, object]:
 
 
 def _spec(
+    plan: LoadPlan,
     settings: InferenceSettings,
-    engine: str,
     folder: Path,
-    cores: CoreShare,
     step_tokens: int | None,
     options: dict[str, object],
-    properties: dict[str, str],
+    speculation: Speculation | None = None,
 ) -> EngineSpec:
+    config = plan.effective.config
+    properties = dict(config.properties)
+    # The engines set it themselves, and know where it means something.
+    threads = int(properties.pop("INFERENCE_NUM_THREADS", plan.cores.threads))
+    slots = config.max_sequences or settings.max_sequences
     return EngineSpec(
-        engine=engine,
+        engine=plan.engine,
         model_dir=folder.absolute(),
         device=settings.device,
-        slots=settings.max_sequences,
-        threads=cores.threads,
-        kv_cache_bytes=_kv_cache_bytes(settings),
+        slots=slots,
+        threads=threads,
+        kv_cache_bytes=config.kv_cache_bytes or 0,
+        num_kv_blocks=config.num_kv_blocks,
         step_target_ms=settings.step_target_ms,
-        max_num_batched_tokens=step_tokens,
-        prefix_caching=settings.prefix_caching,
+        max_num_batched_tokens=_step_tokens(plan.effective, slots) or step_tokens,
+        prefix_caching=config.prefix_caching is not False,
+        dynamic_split_fuse=config.dynamic_split_fuse is not False,
+        speculation=speculation,
         properties=properties,
         options=options,
     )
+
+
+def _step_tokens(effective: EffectiveConfig, slots: int) -> int | None:
+    tokens = effective.config.max_num_batched_tokens
+    if tokens is None or effective.sources["max_num_batched_tokens"] != "tuning":
+        return tokens
+    # It was found with another number of sequences.
+    return max(tokens, slots + _LEAST_PREFILL_TOKENS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _MIB = 1 << 20
 #: A replica's process with the OpenVINO runtime and its threads, before any weight. Measured: 250-270 MiB.
@@ -14,6 +16,8 @@ _SAMPLE_PROCESS_BYTES = 64 * _MIB
 _RESIDENT_SHARE = 1.8
 #: The same at the worst moment of the load. Measured: 1.7 (int4), 1.7 (int8), 2.5 (fp16).
 _LOADING_SHARE = 2.6
+#: Tokens of a block of the KV cache on a CPU; a GPU's are smaller.
+_BLOCK_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,19 @@ def memory_need(*, weights_bytes: int, kv_cache_bytes: int) -> MemoryNeed:
     serving = _PROCESS_BYTES + int(weights_bytes * _RESIDENT_SHARE) + kv_cache_bytes
     # The cache is empty while the weights are laid out.
     return MemoryNeed(max(serving, _PROCESS_BYTES + int(weights_bytes * _LOADING_SHARE)), serving, kv_cache_bytes)
+
+
+def kv_block_bytes(config: Mapping[str, Any], *, value_bytes: int) -> int:
+    """The most that one block of the KV cache takes, by the model's ``config.json``: keys and values of all layers.
+
+    Raises:
+        KeyError, TypeError: the configuration does not say it.
+    """
+    config = config.get("text_config") or config
+    heads = int(config["num_attention_heads"])
+    head_size = int(config.get("head_dim") or int(config["hidden_size"]) // heads)
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    return 2 * value_bytes * int(config["num_hidden_layers"]) * kv_heads * head_size * _BLOCK_TOKENS
 
 
 def sample_memory_need(declared_bytes: int | None) -> MemoryNeed:

@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterator
 
-from inference_worker.host_cores import HostCores
 from inference_worker.host_memory import HostMemory
+from inference_worker.load_plan import LoadPlan
 from inference_worker.loaded_replica import EndReason, LoadedReplica, Serving
 from inference_worker.loading import read_assets
-from inference_worker.memory_need import MemoryNeed
 from inference_worker.replica_process import ReplicaProcess
 from inference_worker.replica_protocol import StepDone
 from shared.errors import InternalError, LoadFailed, PlatformError
@@ -70,16 +69,15 @@ class ReplicaPool:
         settings: InferenceSettings,
         store: ModelStore,
         memory: HostMemory,
-        cores: HostCores,
         listener: PoolListener,
     ) -> None:
         self._settings = settings
         self._store = store
         self._memory = memory
-        self._cores = cores
         self._listener = listener
         self._replicas: dict[str, LoadedReplica] = {}
-        self._step_tokens: dict[str, int] = {}
+        self._step_tokens: dict[tuple[str, str], int] = {}
+        """Measured step sizes, by variant and configuration."""
         self._deaths: dict[str, list[float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -105,10 +103,10 @@ class ReplicaPool:
         replica = self._replicas.get(variant)
         return None if replica is None else replica.free_slots
 
-    def start(self, variant: str, need: MemoryNeed) -> None:
+    def start(self, plan: LoadPlan) -> None:
         """Start a replica whose memory is reserved; returns at once."""
-        replica = self._replicas[variant] = LoadedReplica(variant)
-        self._spawn(self._load(replica, need))
+        replica = self._replicas[plan.variant] = LoadedReplica(plan.variant, plan)
+        self._spawn(self._load(replica, plan))
 
     def tell(self, variant: str) -> None:
         """Tell the registry of a replica again."""
@@ -149,18 +147,18 @@ class ReplicaPool:
         replicas, self._replicas = list(self._replicas.values()), {}
         await asyncio.gather(*(replica.serving.process.stop() for replica in replicas if replica.serving is not None))
 
-    async def _load(self, replica: LoadedReplica, need: MemoryNeed) -> None:
+    async def _load(self, replica: LoadedReplica, plan: LoadPlan) -> None:
         variant = replica.variant
+        measured = (variant, plan.effective.config.model_dump_json())
         begin = time.monotonic()
         self._listener.on_change(variant)
         try:
             assets = await asyncio.to_thread(
                 read_assets,
-                variant,
+                plan,
                 settings=self._settings,
                 store=self._store,
-                cores=await self._cores.share(),
-                step_tokens=self._step_tokens.get(variant),
+                step_tokens=self._step_tokens.get(measured),
             )
             process, info = await ReplicaProcess.start(
                 assets.spec,
@@ -180,11 +178,11 @@ class ReplicaPool:
             )
             return
         if info.max_num_batched_tokens:
-            self._step_tokens[variant] = info.max_num_batched_tokens
+            self._step_tokens[measured] = info.max_num_batched_tokens
         replica.serving = Serving(process, info, assets.text, round(time.monotonic() - begin, 2))
         replica.state = "ready"
         replica.last_used = time.monotonic()
-        self._memory.settle(variant, need.held(process.resident_bytes() or 0))
+        self._memory.settle(variant, plan.need.held(process.resident_bytes() or 0))
         _log.info(
             "replica_ready",
             variant=variant,

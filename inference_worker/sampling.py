@@ -15,8 +15,17 @@ _REFUSABLE = (
 )
 
 
-def check_options(options: EngineOptions, engine: EngineInfo) -> None:
+def check_request(request: GenerationRequest, engine: EngineInfo) -> None:
     """Raises InvalidRequest for what this engine cannot do."""
+    if request.params.temperature > 0 and "temperature" in engine.unsupported:
+        raise InvalidRequest(
+            "The model is served with a draft model, which answers greedily only: ask with temperature 0.",
+            param="temperature",
+        )
+    _check_options(request.options, engine)
+
+
+def _check_options(options: EngineOptions, engine: EngineInfo) -> None:
     for name, param, what in _REFUSABLE:
         if name in engine.unsupported and getattr(options, name) is not None:
             raise InvalidRequest(f"The model's engine, {engine.engine}, does not give {what}.", param=param)

@@ -18,6 +18,11 @@ MODEL_JOBS = "ovchat:{models}:jobs"
 #: Hash, field ``model:variant`` -> Placement JSON: what admins want loaded wherever nobody asks for it.
 PLACEMENTS = "ovchat:{models}:placements"
 
+#: Hash, field ``model:variant`` -> EngineConfig JSON: how admins want its engine configured.
+ENGINE_CONFIGS = "ovchat:{models}:engine_configs"
+#: Hash, field ``model:variant|device|mode|kind of host`` -> Tuning JSON: what was found best for the variant there.
+TUNINGS = "ovchat:{models}:tunings"
+
 # --- state: conversions ---------------------------------------------------------------------------------------------
 
 #: Sorted set of conversion ids, score = creation time in ms.
@@ -139,6 +144,9 @@ GATEWAYS = "ovchat:{pool}:gateways"
 
 #: Set of ``model:variant`` names that no worker ends by itself; gateways copy it from PLACEMENTS.
 PINNED = "ovchat:{pool}:pinned"
+#: Hash, field ``model:variant`` -> VariantEngine JSON, read when it is loaded; gateways copy it from ENGINE_CONFIGS and
+#: TUNINGS.
+VARIANT_ENGINES = "ovchat:{pool}:variant_engines"
 
 
 def host_ledger(host_id: str) -> str:

@@ -53,7 +53,7 @@ def _options(
 app.command("up")(up.up)
 app.command("convert")(convert.convert)
 app.add_typer(conversions.app, name="conversions")
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.command("delete")(delete.delete)
 app.command("workers")(workers.workers)
 app.add_typer(replicas.app, name="replicas")

@@ -18,6 +18,7 @@ from shared.errors import ErrorBody, InternalError, PlatformError, Unavailable, 
 from shared.schemas.chats import Chat, ChatList, ChatSummary
 from shared.schemas.common import Message
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
+from shared.schemas.engine_config import EngineConfig, Tuning
 from shared.schemas.models import Placement, VariantRecord
 from shared.schemas.usage import UsageDay
 from shared.schemas.users import CreatedKey, KeyChange, KeyRecord, NewKey
@@ -45,6 +46,16 @@ class ModelRecord(Message):
     default_variant: str | None = None
     languages: tuple[str, ...] = ()
     variants: tuple[VariantRecord, ...] = ()
+
+
+class EngineRecord(Message):
+    """How a variant's engine is configured, and what tuning found for it."""
+
+    model: str
+    variant: str
+    config: EngineConfig = EngineConfig()
+    tunings: tuple[Tuning, ...] = ()
+    takes_effect: str = ""
 
 
 class _Ordered(Message):
@@ -173,6 +184,20 @@ class HttpClient:
         path = f"/api/v1/models/{_segment(model)}/{_segment(variant)}/placement"
         await self._call("PUT", path, placement.model_dump())
 
+    async def engine(self, model: str, variant: str) -> EngineRecord:
+        """How a variant's engine is configured."""
+        return _parsed(EngineRecord, await self._call("GET", _engine_path(model, variant, "engine")))
+
+    async def configure_engine(self, model: str, variant: str, config: EngineConfig) -> EngineRecord:
+        """Configure a variant's engine in place of what was configured."""
+        body = config.model_dump(mode="json", exclude_none=True)
+        return _parsed(EngineRecord, await self._call("PUT", _engine_path(model, variant, "engine"), body))
+
+    async def store_tuning(self, model: str, variant: str, tuning: Tuning) -> EngineRecord:
+        """Keep what was found best for a variant on a kind of host."""
+        body = tuning.model_dump(mode="json", exclude_none=True)
+        return _parsed(EngineRecord, await self._call("PUT", _engine_path(model, variant, "tuning"), body))
+
     async def usage(
         self, user: str | None = None, first: date | None = None, last: date | None = None
     ) -> list[UsageDay]:
@@ -249,6 +274,10 @@ def _segment(value: str) -> str:
     from urllib.parse import quote
 
     return quote(value, safe="")
+
+
+def _engine_path(model: str, variant: str, what: str) -> str:
+    return f"/api/v1/models/{_segment(model)}/{_segment(variant)}/{what}"
 
 
 def _parsed(kind: type[Body], content: bytes) -> Body:

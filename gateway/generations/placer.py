@@ -6,6 +6,7 @@ from gateway.generations.leadership import Leadership
 from gateway.generations.routing import choose_hosts
 from gateway.models.index import ModelIndex
 from gateway.models.placements import Placements
+from gateway.models.variant_engines import VariantEngines
 from shared import keys
 from shared.log import get_logger
 from shared.redis_client import AsyncRedis
@@ -19,18 +20,20 @@ PLACER_SECONDS = 5.0
 
 
 class Placer:
-    """Tells workers what is pinned, and to load what too few of them have."""
+    """Tells workers what is pinned, how engines are configured, and to load what too few of them have."""
 
     def __init__(
         self,
         transport: AsyncRedis,
         placements: Placements,
+        engines: VariantEngines,
         models: ModelIndex,
         registry: Registry,
         leadership: Leadership,
     ) -> None:
         self._redis = transport
         self._placements = placements
+        self._engines = engines
         self._models = models
         self._registry = registry
         self._leadership = leadership
@@ -39,6 +42,8 @@ class Placer:
         """Look once, where this gateway leads."""
         if not await self._leadership.is_ours():
             return
+        # A transport Redis that lost its memory has them again before long.
+        await self._engines.publish()
         placements = await self._placements.all()
         await self._pin([name for name, placement in placements.items() if placement.pinned or placement.replicas])
         for name, placement in placements.items():

@@ -66,6 +66,9 @@ class ContinuousBatchingEngine(Engine):
         report = report_progress or (lambda _progress: None)
         self._limits = read_model_limits(self._spec.model_dir)
         tokens = self._spec.max_num_batched_tokens
+        if not self._spec.dynamic_split_fuse:
+            # A prompt that is not split and longer than a step would wait for ever.
+            tokens = max(tokens or 0, self._limits.context_length)
         report(0.05)
         if tokens is None:
             self._pipeline = self._build(max(PROBE_TOKENS, self._spec.slots + 16))
@@ -91,6 +94,7 @@ class ContinuousBatchingEngine(Engine):
             eos_token_ids=self._limits.eos_token_ids,
             max_num_batched_tokens=tokens,
             kv_cache_bytes=int(self._pipeline.get_metrics().cache_size_in_bytes),
+            unsupported=("temperature",) if self._is_greedy_only else (),
             versions={"openvino": openvino.__version__, "openvino_genai": openvino_genai.__version__},
         )
 
@@ -99,15 +103,23 @@ class ContinuousBatchingEngine(Engine):
             raise ValueError(f"sequence {sequence_id} is running")
         if not token_ids:
             raise ValueError("the prompt is empty")
+        if params.temperature > 0 and self._is_greedy_only:
+            raise ValueError("a draft model proposes for greedy answers only")
         room = self._limits.context_length - len(token_ids)
         if room < 1:
             raise ValueError(f"the prompt of {len(token_ids)} tokens leaves no room in {self._limits.context_length}")
-        handle = self._add_request(token_ids, generation_config(params, self._limits.eos_token_ids, room))
+        config = generation_config(params, self._limits.eos_token_ids, room, self._spec.speculation)
+        handle = self._add_request(token_ids, config)
         ends = frozenset(params.stop_token_ids) | (
             frozenset() if params.ignore_eos else set(self._limits.eos_token_ids)
         )
         cached_tokens = self._prefixes.add(sequence_id, token_ids) if self._prefixes is not None else None
         self._running[sequence_id] = _Running(handle, params, ends=ends, cached_tokens=cached_tokens)
+
+    @property
+    def _is_greedy_only(self) -> bool:
+        """A sampled token that refuses a draft model's proposal fails a check of the runtime, which ends the engine."""
+        return self._spec.speculation is not None and self._spec.speculation.draft_dir is not None
 
     def abort(self, sequence_id: str) -> None:
         running = self._running.pop(sequence_id, None)
@@ -210,7 +222,8 @@ class ContinuousBatchingEngine(Engine):
         one_block = self._pipeline.get_metrics().cache_usage
         self._timed_prefill(2 * _SMALL_BLOCK_TOKENS)
         usage = self._pipeline.get_metrics().cache_usage
-        if not self._spec.prefix_caching or one_block <= 0:
+        # Tokens that were proposed and refused are in the runtime's cache, too: nobody can tell from outside.
+        if not self._spec.prefix_caching or one_block <= 0 or self._spec.speculation is not None:
             return None
         small = usage > 1.5 * one_block
         return PrefixCache(
@@ -226,19 +239,23 @@ class ContinuousBatchingEngine(Engine):
     def _build(self, max_num_batched_tokens: int) -> Any:
         spec = self._spec
         scheduler = openvino_genai.SchedulerConfig()
-        blocks = spec.options.get("num_kv_blocks")
-        if blocks:
-            scheduler.num_kv_blocks = int(blocks)
+        if spec.num_kv_blocks:
+            scheduler.num_kv_blocks = spec.num_kv_blocks
         else:
             # The runtime counts whole gigabytes, and 0 would let the cache grow until memory is gone.
             scheduler.cache_size = max(1, spec.kv_cache_bytes // _GIB)
         scheduler.max_num_seqs = spec.slots
         scheduler.max_num_batched_tokens = max_num_batched_tokens
-        scheduler.dynamic_split_fuse = True
+        scheduler.dynamic_split_fuse = spec.dynamic_split_fuse
         scheduler.enable_prefix_caching = spec.prefix_caching
         properties: dict[str, Any] = dict(spec.properties)
         if spec.threads and spec.device.startswith("CPU"):
             properties["INFERENCE_NUM_THREADS"] = spec.threads
+        if spec.speculation is not None and spec.speculation.draft_dir is not None:
+            draft_dir = str(spec.speculation.draft_dir)
+            properties["draft_model"] = openvino_genai.draft_model(draft_dir, spec.device, **properties)
+        elif spec.speculation is not None:
+            properties["prompt_lookup"] = True
         return openvino_genai.ContinuousBatchingPipeline(str(spec.model_dir), scheduler, spec.device, properties)
 
     def _free_pipeline(self) -> None:
@@ -250,7 +267,8 @@ class ContinuousBatchingEngine(Engine):
         tokens = min(tokens, self._limits.context_length - 2)
         vocabulary = max(self._limits.vocab_size, 2)
         ids = [random.randrange(vocabulary) for _ in range(tokens)]
-        handle = self._add_request(ids, generation_config(SamplingParams(max_new_tokens=1), (), 1))
+        config = generation_config(SamplingParams(max_new_tokens=1), (), 1, self._spec.speculation)
+        handle = self._add_request(ids, config)
         steps: list[float] = []
         while handle.get_status() == openvino_genai.GenerationStatus.RUNNING:
             begin = time.perf_counter()

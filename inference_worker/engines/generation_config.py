@@ -9,13 +9,15 @@ from typing import Any
 
 import openvino_genai
 
-from inference_worker.engine import SamplingParams
+from inference_worker.engine import SamplingParams, Speculation
 from inference_worker.engines.json_grammar import compact_grammar
 
 _MOST_MIN_P = 0.999999
 
 
-def generation_config(params: SamplingParams, eos_token_ids: Sequence[int], room: int) -> Any:
+def generation_config(
+    params: SamplingParams, eos_token_ids: Sequence[int], room: int, speculation: Speculation | None = None
+) -> Any:
     """openvino-genai's form of the parameters; `room` bounds the answer by what is left of the context."""
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = min(params.max_new_tokens, room)
@@ -51,5 +53,9 @@ def generation_config(params: SamplingParams, eos_token_ids: Sequence[int], room
             if grammar is None
             else openvino_genai.StructuredOutputConfig(grammar=grammar)
         )
+    if speculation is not None:
+        config.num_assistant_tokens = speculation.tokens
+        if speculation.max_ngram_size is not None:
+            config.max_ngram_size = speculation.max_ngram_size
     config.validate()
     return config

@@ -8,10 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from shared.errors import InvalidRequest
 from shared.schemas.common import StrictMessage
+from shared.schemas.engine_config import EngineConfig
 from shared.schemas.models import Name, Recipe, VariantRequest
 
 Language = Literal["en", "zh", "ja"]
@@ -37,6 +38,16 @@ class CatalogEntry(StrictMessage):
     chat: bool = Field(True, description="Whether it was trained to chat; a base model only continues a text.")
     family: str = Field(description="`model_type` of its configuration.")
     int4: Recipe = DEFAULT_INT4_RECIPE
+    runtime: dict[str, dict[str, str]] = Field(
+        {}, description="By kind of device, as in GPU: properties of its plugin that the model needs there."
+    )
+
+    @field_validator("runtime")
+    @classmethod
+    def _properties_are_known(cls, runtime: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        for properties in runtime.values():
+            EngineConfig(properties=properties)
+        return runtime
 
 
 class Catalog:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from shared.schemas.common import Message
+from shared.schemas.engine_config import EngineSettingView
 
 ReplicaState = Literal["loading", "ready", "unloading", "failed"]
 
@@ -18,6 +19,8 @@ class ReplicaInfo(Message):
     variant: str
     state: ReplicaState
     slots: int = Field(0, description="Generations it can work on at once.")
+    host_kind: str = Field("", description="Tunings of this kind of host are for it.")
+    engine: dict[str, EngineSettingView] = Field({}, description="What it runs with, and where each value came from.")
     running: int = 0
     context_length: int | None = None
     memory_bytes: int | None = Field(None, description="Resident memory of the process.")

@@ -18,9 +18,16 @@ from tests.contract.engine_suite import EngineSuite, MakeEngine, Started, greedy
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-def _engine(model_dir: Path, slots: int = 4, step: int | None = 64, **options: int) -> Engine:
-    spec = EngineSpec("continuous_batching", model_dir, slots=slots, max_num_batched_tokens=step, options=options)
-    return create_engine(spec)
+def _engine(model_dir: Path, slots: int = 4, step: int | None = 64, num_kv_blocks: int | None = None) -> Engine:
+    return create_engine(
+        EngineSpec(
+            "continuous_batching",
+            model_dir,
+            slots=slots,
+            max_num_batched_tokens=step,
+            num_kv_blocks=num_kv_blocks,
+        )
+    )
 
 
 def _begin_four(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""``ovchat models``: what can be chatted with."""
+"""``ovchat models``: what can be chatted with, and how its engine is configured."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from typing import Annotated
 
 import typer
 
+from gateway.client.commands import engine
 from gateway.client.exits import told_failures
 from gateway.client.invocation import ovchat
 
+app = typer.Typer(help="List the published models; configure their engines.", invoke_without_command=True)
+app.command("engine", no_args_is_help=True)(engine.engine)
 
+
+@app.callback()
 def models(
+    context: typer.Context,
     catalog: Annotated[bool, typer.Option("--catalog", help="List what can be converted by name instead.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the published models: variants, sizes and compression rates against fp16."""
+    if context.invoked_subcommand is not None:
+        return
     with told_failures():
         asyncio.run(_catalog(json_=json_) if catalog else _models(json_=json_))
 

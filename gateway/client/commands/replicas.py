@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.client.exits import USAGE, fail, told_failures
+from gateway.client.exits import told_failures
+from gateway.client.variant_name import variant_parts
 
 app = typer.Typer(help="See, load, end and keep replicas: loaded variants of a model.", no_args_is_help=True)
 
@@ -33,7 +34,7 @@ def load(variant: _Variant, worker: _Worker = None) -> None:
 def unload(variant: _Variant, worker: Annotated[str, typer.Option("--worker", help="Id of the worker.")]) -> None:
     """End a replica once it is idle."""
     with told_failures():
-        asyncio.run(_unload(*_parts(variant), worker))
+        asyncio.run(_unload(*variant_parts(variant), worker))
 
 
 @app.command()
@@ -44,7 +45,7 @@ def keep(
 ) -> None:
     """Keep a variant loaded on so many workers, or pin it where it is; without options, take both back."""
     with told_failures():
-        asyncio.run(_keep(*_parts(variant), replicas=replicas, pin=pin))
+        asyncio.run(_keep(*variant_parts(variant), replicas=replicas, pin=pin))
 
 
 @app.command()
@@ -52,13 +53,6 @@ def drain(worker: Annotated[str, typer.Argument(metavar="WORKER", help="Id of th
     """Let a worker take nothing new and finish what it has."""
     with told_failures():
         asyncio.run(_drain(worker))
-
-
-def _parts(name: str) -> tuple[str, str]:
-    model, _, variant = name.rpartition(":")
-    if not model or not variant:
-        fail(f"{name!r} names no variant; one looks like smollm2-135m-instruct:int4", code=USAGE)
-    return model, variant
 
 
 async def _list(*, json_: bool) -> None:
