@@ -11,3 +11,8 @@ def megabytes(size_bytes: int) -> str:
 def rate(compression_rate: float | None) -> str:
     """``3.13x``, or a dash where it is not known."""
     return "–" if compression_rate is None else f"{compression_rate:.2f}x"
+
+
+def gigabytes(size_bytes: int) -> str:
+    """Return a size of memory in GiB."""
+    return f"{size_bytes / (1 << 30):.1f} GiB"

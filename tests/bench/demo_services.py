@@ -1,4 +1,4 @@
-"""The platform on the demo model, for the benchmarks: its own Redis, gateway, converter and one CPU worker."""
+"""The platform on the demo model, for the benchmarks: its own Redis, gateway, converter and CPU workers."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ def _show_logs(folder: Path) -> None:
 
 
 @contextmanager
-def demo_services(settings: Mapping[str, str]) -> Iterator[Gateway]:
+def demo_services(settings: Mapping[str, str], *, workers: int = 1) -> Iterator[Gateway]:
     """Start everything, yield the gateway, stop everything."""
     store = demo_data_dir() / "models"
     with ExitStack() as stack:
@@ -34,10 +34,10 @@ def demo_services(settings: Mapping[str, str]) -> Iterator[Gateway]:
         }
         gateway = Gateway(environment, folder / "gateway.log").start_ready()
         stack.callback(gateway.stop)
-        for module in ("converter_worker", "inference_worker"):
-            service = Service(module, environment, folder / f"{module}.log").start()
+        for number, module in enumerate(("converter_worker", *("inference_worker",) * workers)):
+            service = Service(module, environment, folder / f"{module}-{number}.log").start()
             stack.callback(service.stop)
         with gateway.client() as client:
             wait_until(lambda: client.get("/api/v1/models").json()["data"], seconds=60, what="index of variants")
-            wait_until(lambda: client.get("/api/v1/workers").json()["data"], seconds=60, what="a worker")
+            wait_until(lambda: len(client.get("/api/v1/workers").json()["data"]) == workers, seconds=60, what="workers")
         yield gateway

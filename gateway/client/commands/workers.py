@@ -17,6 +17,7 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 
 async def _workers(*, json_: bool) -> None:
+    from gateway.client.figures import gigabytes
     from gateway.client.session import http_client
     from gateway.client.table import print_json_list, print_table
 
@@ -34,9 +35,11 @@ async def _workers(*, json_: bool) -> None:
             ", ".join(
                 f"{replica.key} {replica.state} {replica.running}/{replica.slots}" for replica in worker.replicas
             ),
+            f"{gigabytes(worker.memory_reserved_bytes)} of {gigabytes(worker.memory_budget_bytes or 0)}",
+            gigabytes(worker.free_memory_bytes or 0),
             f"{worker.generated_tokens:,}",
         )
         for worker in found
     ]
-    headings = ("worker", "device", "engine", "state", "replicas (running/slots)", "tokens")
+    headings = ("worker", "device", "engine", "state", "replicas (running/slots)", "reserved", "free", "tokens")
     print_table(headings, rows, empty="no inference worker is registered")
