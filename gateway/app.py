@@ -18,6 +18,7 @@ from gateway.chats import endpoints as chats
 from gateway.conversions import endpoints as conversions
 from gateway.draining import DrainSignal
 from gateway.exception_handlers import install_exception_handlers
+from gateway.generations.caller import Callers
 from gateway.health import endpoints as health
 from gateway.markdown import endpoints as markdown
 from gateway.models import endpoints as models
@@ -79,4 +80,5 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
         return cast(GatewayState, app.state.gateway)
 
     limited = BodyLimit(app, settings.max_body_bytes)
-    return RequestIds(KeyGuard(limited, lambda: state().authenticator, lambda: state().credential_watch, is_on=is_on))
+    guarded = KeyGuard(limited, lambda: state().authenticator, lambda: state().credential_watch, is_on=is_on)
+    return Callers(RequestIds(guarded)) if settings.otlp_endpoint else RequestIds(guarded)

@@ -22,6 +22,7 @@ from gateway.generations.placer import PLACER_SECONDS, Placer
 from gateway.generations.queue_entry import QueueEntry
 from gateway.generations.reaper import Reaper
 from gateway.generations.relay import Relay
+from gateway.generations.tracing import GenerationTraces
 from gateway.generations.waiting_room import WaitingRoom
 from gateway.health.metrics import GatewayMetrics
 from gateway.limits.user_limits import DefaultLimits, UserLimits
@@ -44,6 +45,7 @@ from shared.redis_client import AsyncRedis, create_redis
 from shared.registry import Registry
 from shared.settings import GatewaySettings
 from shared.tasks import end_tasks
+from shared.tracing.spans import open_spans
 from shared.waiting_queue import WaitingQueue
 
 
@@ -103,6 +105,9 @@ async def open_state(
         journal = Journal(transport)
         chats = ChatStore(redis)
         metrics = GatewayMetrics()
+        spans = open_spans(settings, "gateway", gateway_id)
+        stack.push_async_callback(spans.close)
+        traces = GenerationTraces(spans)
         usage = UsageStore(redis)
         api_keys, sessions, first_key = KeyStore(redis), SessionStore(redis), FirstKey(redis, admin_key)
         failures = SignInFailures(transport, settings.sign_in_failures_per_minute)
@@ -121,6 +126,7 @@ async def open_state(
             chats,
             usage,
             metrics,
+            traces,
             gateway_id=gateway_id,
             journal_ttl_seconds=settings.journal_ttl_seconds,
         )
@@ -133,6 +139,7 @@ async def open_state(
             dispatcher,
             UserLimits(transport, usage, defaults),
             metrics,
+            traces,
             gateway_id=gateway_id,
             max_waiting=settings.max_waiting,
         )

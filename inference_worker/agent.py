@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import time
 from collections.abc import AsyncIterator, Coroutine
 
+from inference_worker.attempt_traces import AttemptTraces
 from inference_worker.command_reader import read_commands
 from inference_worker.devices import Devices, discover_devices
 from inference_worker.engine_choice import choose_engine
@@ -51,6 +53,7 @@ from shared.schemas.workers import (
 )
 from shared.settings import InferenceSettings
 from shared.tasks import end_tasks
+from shared.tracing.spans import open_spans
 from shared.waiting_queue import WaitingQueue
 
 _log = get_logger(__name__)
@@ -104,6 +107,7 @@ class Agent(PoolListener):
             ask_neighbours=self._ask_neighbours,
         )
         self._metrics = WorkerMetrics(settings.device)
+        self._spans = open_spans(settings, "inference", f"{platform.node()}-{os.getpid()}")
         self._writer = JournalWriter(
             Journal(self._once_redis),
             worker_id=self._worker_id,
@@ -127,6 +131,7 @@ class Agent(PoolListener):
             device=settings.device,
             worker_id=self._worker_id,
             metrics=self._metrics,
+            traces=AttemptTraces(self._spans, device=settings.device, worker_id=self._worker_id),
         )
         self._commands: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
@@ -143,6 +148,7 @@ class Agent(PoolListener):
         async with contextlib.AsyncExitStack() as stack:
             for client in (self._redis, self._once_redis, self._commands_redis):
                 stack.push_async_callback(client.aclose)
+            stack.push_async_callback(self._spans.close)
             stack.push_async_callback(self._renderer.stop)
             stack.push_async_callback(self._pool.stop)
             stack.push_async_callback(self._runner.stop)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from structlog.contextvars import bind_contextvars
 
+from inference_worker.attempt_traces import AttemptTraces
 from inference_worker.journal_writer import JournalWriter
 from inference_worker.loaded_replica import LoadedReplica, Serving
 from inference_worker.metrics import WorkerMetrics
@@ -25,6 +26,7 @@ from shared.errors import InternalError, PlatformError, WorkerLost
 from shared.journal import Journal, NewEntry
 from shared.log import get_logger
 from shared.schemas.generation import GenerationRequest, GenerationStarted
+from shared.schemas.tracing import TraceContext
 from shared.schemas.workers import Generate
 from shared.waiting_queue import MoveCause, WaitingQueue
 
@@ -42,6 +44,7 @@ class _Active:
     """Whether it ends as soon as it is known how far an earlier attempt came."""
     sent_tokens: int = 0
     """What the engine was given: the prompt, and what an earlier attempt had made."""
+    trace: TraceContext | None = None
 
     @property
     def sequence_id(self) -> str:
@@ -65,6 +68,7 @@ class GenerationRunner:
         device: str,
         worker_id: Callable[[], str],
         metrics: WorkerMetrics,
+        traces: AttemptTraces,
     ) -> None:
         self._pool = pool
         self._queue = queue
@@ -76,6 +80,7 @@ class GenerationRunner:
         self._device = device
         self._worker_id = worker_id
         self._metrics = metrics
+        self._traces = traces
         self.generated_tokens = 0
         self._active: dict[str, _Active] = {}
         self._sequences: dict[str, _Active] = {}
@@ -200,6 +205,8 @@ class GenerationRunner:
             _log.warning("generation_expired")
             self._drop(active)
             return
+        active.trace = request.trace
+        self._traces.taken(generation, request.trace)
         check_request(request, serving.engine)
         history = (
             await until_answered("journal", lambda: self._journal.read(generation.id)) if generation.attempt > 1 else ()
@@ -275,6 +282,7 @@ class GenerationRunner:
         if self._active.pop(generation.id, None) is None:
             return
         self._sequences.pop(active.sequence_id, None)
+        self._traces.left(generation, active.trace)
         if active.preparing is not None and active.preparing is not asyncio.current_task():
             active.preparing.cancel()
         if active.sequence_id in replica.computing:

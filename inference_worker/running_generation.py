@@ -50,6 +50,8 @@ class RunningGeneration:
         self.cached_tokens: int | None = None
         """Of the prompt, what the engine did not compute again; None where it cannot tell."""
         self.ended = False
+        self.taken_ns = time.time_ns()
+        """Unix time at which this worker got it."""
         self._waited_ms = max(0.0, assignment.waited_ms)
         self._clock = clock
         self._begin = clock()
@@ -141,6 +143,15 @@ class RunningGeneration:
         return self._entry("failed", (), encode_frame(GenerationFailed(generation_id=self.id, error=error.body())))
 
     @property
+    def timings(self) -> Timings:
+        """Its times so far."""
+        return Timings(
+            queue_ms=round(self._waited_ms, 1),
+            first_token_ms=self._first_token_ms,
+            total_ms=round(self._waited_ms + self._elapsed_ms(), 1),
+        )
+
+    @property
     def _stream(self) -> AnswerStream:
         if self._text is None:
             raise InternalError("a generation got tokens before its prompt")
@@ -191,11 +202,7 @@ class RunningGeneration:
                 completion_tokens=len(self.token_ids),
                 cached_tokens=self.cached_tokens,
             ),
-            timings=Timings(
-                queue_ms=round(self._waited_ms, 1),
-                first_token_ms=self._first_token_ms,
-                total_ms=round(self._waited_ms + self._elapsed_ms(), 1),
-            ),
+            timings=self.timings,
         )
         return self._entry("finished", token_ids, encode_frame(frame))
 

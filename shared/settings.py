@@ -38,6 +38,12 @@ class CommonSettings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`console` for people, `json` for machines; `auto` looks whether a terminal reads."
     )
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="OpenTelemetry collector, `http://host:4318`, that gateways and inference workers send traces to; "
+        "none where empty.",
+    )
     telemetry: bool = Field(
         False, description="Let openvino, nncf and the Hugging Face libraries send their usage telemetry."
     )

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from structlog.contextvars import bound_contextvars
 
 from gateway.chats.store import ChatStore
+from gateway.generations.tracing import GenerationTraces
 from gateway.health.metrics import GatewayMetrics
 from gateway.usage.store import UsageStore
 from shared import keys
@@ -51,6 +52,7 @@ class Finalizer:
         chats: ChatStore,
         usage: UsageStore,
         metrics: GatewayMetrics,
+        traces: GenerationTraces,
         *,
         gateway_id: str,
         journal_ttl_seconds: int,
@@ -62,6 +64,7 @@ class Finalizer:
         self._chats = chats
         self._usage = usage
         self._metrics = metrics
+        self._traces = traces
         self._gateway_id = gateway_id
         self._journal_ttl_seconds = journal_ttl_seconds
 
@@ -116,6 +119,7 @@ class Finalizer:
         return True
 
     async def _store(self, entry_id: bytes, generation_id: str) -> None:
+        since_ns = time.time_ns()
         request = await self._queue.request(generation_id)
         ended = _Ended.of(await self._journal.read(generation_id))
         if request is not None and ended.end is not None:
@@ -130,12 +134,17 @@ class Finalizer:
             # Not before it is counted: what is neither reserved nor counted could be used a second time.
             await self._redis.hdel(keys.reserved_tokens(request.user), generation_id)
             if counted:
+                moves = await self._queue.moves(generation_id)
                 self._metrics.generation_ended(
-                    request.variant_key,
+                    request.variant_key, ended.end, ended.started, generated_tokens=ended.tokens, moves=moves
+                )
+                self._traces.stored(
+                    request,
                     ended.end,
-                    ended.started,
+                    prompt_tokens=ended.started.prompt_tokens if ended.started else 0,
                     generated_tokens=ended.tokens,
-                    moves=await self._queue.moves(generation_id),
+                    attempts=1 + sum(moves.values()),
+                    since_ns=since_ns,
                 )
             await self._journal.expire(generation_id, self._journal_ttl_seconds)
             _log.info(

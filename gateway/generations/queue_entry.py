@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from structlog.contextvars import bound_contextvars
 
 from gateway.generations.dispatcher import Dispatcher
+from gateway.generations.tracing import GenerationTraces
 from gateway.health.metrics import GatewayMetrics
 from gateway.limits.reservation import tokens_to_reserve
 from gateway.limits.user_limits import UserLimits
@@ -33,6 +34,7 @@ class QueueEntry:
         dispatcher: Dispatcher,
         limits: UserLimits,
         metrics: GatewayMetrics,
+        traces: GenerationTraces,
         *,
         gateway_id: str,
         max_waiting: int,
@@ -43,6 +45,7 @@ class QueueEntry:
         self._dispatcher = dispatcher
         self._limits = limits
         self._metrics = metrics
+        self._traces = traces
         self._gateway_id = gateway_id
         self._max_waiting = max_waiting
 
@@ -79,7 +82,7 @@ class QueueEntry:
             RateLimited, QuotaExceeded, Overloaded: as :meth:`admit`.
         """
         with bound_contextvars(generation_id=request.generation_id):
-            return await self._enter(request, principal)
+            return await self._enter(self._traces.begun(request), principal)
 
     async def _enter(self, request: GenerationRequest, principal: Principal) -> int:
         with self._counting_refusals(request.variant_key):
@@ -100,6 +103,7 @@ class QueueEntry:
             )
             familiar = await self._affinity.worker_of(request)
             await self._dispatcher.place(request.variant_key, familiar=familiar)
+            self._traces.admitted(request, enqueued.position)
         return enqueued.position
 
     async def waiting(self, generation_id: str) -> tuple[GenerationRequest, int] | None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from gateway.exception_handlers import redis_error, retry_after_seconds, validation_error
+from gateway.generations.caller import asks_now
 from gateway.generations.relay import Subscription, is_terminal
 from gateway.principal import Standing
 from gateway.state import GatewayState
@@ -120,6 +121,7 @@ class Connection:
                 self._send(Pong())
 
     async def _begin(self, frame: ChatSend | ChatRegenerate) -> None:
+        asks_now()
         admission = self._state.admission
         if isinstance(frame, ChatSend):
             admitted = await admission.send(self._standing.principal, frame)

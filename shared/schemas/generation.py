@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 
 from shared.errors import ErrorBody
 from shared.schemas.common import WHOLE, Message, StrictMessage, Whole
+from shared.schemas.tracing import TraceContext
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Channel = Literal["answer", "reasoning", "tool_call"]
@@ -74,6 +75,7 @@ class GenerationRequest(Message):
     """What a worker needs to answer; kept under ``keys.generation_request``.
 
     ``choice`` tells the generations apart that answer one prompt; the prompt's tokens are the usage of the first.
+    ``trace`` is there where the gateway traces.
     """
 
     v: Literal[1] = 1
@@ -87,6 +89,7 @@ class GenerationRequest(Message):
     params: GenerationParams
     options: EngineOptions = EngineOptions()
     choice: int = 0
+    trace: TraceContext | None = None
 
     @property
     def variant_key(self) -> str:

@@ -20,12 +20,12 @@ class Socket:
         self._url = url
         self._user = user
         self.key = key
-        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self.headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self.frames: list[Frame] = []
 
     async def __aenter__(self) -> "Socket":
         self.connection = await websockets.connect(
-            self._url, additional_headers=self._headers, compression=None, max_size=None
+            self._url, additional_headers=self.headers, compression=None, max_size=None
         )
         ready = await self.receive()
         assert ready == {"type": "session.ready", "user": self._user, "protocol": 1}

@@ -1,0 +1,1 @@
+"""Spans of generations, sent to an OpenTelemetry collector where one is set."""
