@@ -9,6 +9,8 @@ from pathlib import Path
 import gateway
 
 WEB = Path(gateway.__file__).parent / "web"
+#: A name, which nothing is loaded from.
+SVG_NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 class _Tags(HTMLParser):
@@ -57,7 +59,7 @@ def test_no_script_is_too_long() -> None:
 
 def test_only_sanitized_markdown_becomes_markup() -> None:
     forbidden = re.compile(r"outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|https?://|srcdoc")
-    assert [name for name, text in _scripts().items() if forbidden.search(text)] == []
+    assert [name for name, text in _scripts().items() if forbidden.search(text.replace(SVG_NAMESPACE, ""))] == []
     assert [(name, text.count("innerHTML")) for name, text in _scripts().items() if "innerHTML" in text] == [
         ("markdown.js", 1)
     ]
