@@ -17,6 +17,7 @@ from gateway.client.commands import (
     keys,
     models,
     replicas,
+    tune,
     up,
     usage,
     workers,
@@ -63,6 +64,7 @@ app.command("chat")(chat.chat)
 app.add_typer(chats.app, name="chats")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.command("tune")(tune.tune)
 
 
 def main() -> None:

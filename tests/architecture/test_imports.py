@@ -24,6 +24,7 @@ MAY_USE_HEAVY = (
     "inference_worker.engines.optimum",
     "inference_worker.engines.stateful",
     "inference_worker.devices",
+    "inference_worker.tuning.device_facts",
     "inference_worker.bench.in_process_engine",
     "inference_worker.bench.tutorial_pipeline",
     "deploy.local.doctor",

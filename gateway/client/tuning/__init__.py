@@ -1,0 +1,1 @@
+"""``ovchat tune``: candidates of an engine's configuration, measured in turn with the default."""
