@@ -112,7 +112,7 @@ export class ChatList {
       if (ended) return;
       ended = true;
       const title = field.value.trim();
-      field.remove();
+      field.readOnly = true; // while it stands there, a list that has just been read does not take the item's place
       if (save && title && title !== chat.title) {
         try {
           await request("PATCH", `/api/v1/chats/${encodeURIComponent(chat.chat_id)}`, { title });
