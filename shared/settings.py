@@ -157,9 +157,13 @@ class InferenceSettings(CommonSettings):
     host_id: str | None = Field(
         None, description="Workers with the same one share memory and cores; the host's name where not set."
     )
-    max_sequences: int = Field(64, ge=1, description="Generations that one replica works on at once.")
+    max_sequences: int = Field(
+        64, ge=1, description="Generations that one replica works on at once; where set, stronger than a variant's own."
+    )
     kv_cache_bytes: int | None = Field(
-        None, ge=1 << 20, description="KV cache of one replica; a share of the host's memory where not set."
+        None,
+        ge=1 << 20,
+        description="KV cache of one replica; a variant's own or a share of the host's memory where not set.",
     )
     prefix_caching: bool = Field(True, description="Keep the KV cache of finished prompts for later turns.")
     step_target_ms: float = Field(

@@ -91,8 +91,8 @@ def test_a_fast_candidate_that_says_something_else_is_out() -> None:
     wrong.check_agreement(0.97)
     assert wrong.rejected == "says only 50% of the default's tokens"
     assert best_of([wrong], "latency") is None
-    # Where the default does not agree with itself, because near ties round differently, no more is asked of others.
-    near = Measurement(candidate(INFERENCE_PRECISION_HINT="bf16"), agreement=0.9)
+    # Near ties round differently.
+    near = Measurement(candidate(INFERENCE_PRECISION_HINT="bf16"), agreement=0.8)
     near.check_agreement(0.97)
     assert near.rejected is None
 
