@@ -41,13 +41,17 @@ class VariantIndex:
         self._redis.hset(keys.VARIANTS, record.key, record.model_dump_json())
 
     def remove(self, model: str, variant: str) -> None:
-        """Remove a variant; with its last one a model gives up its default."""
+        """Remove a variant; a model whose default it was, or whose last one, gives up its default.
+
+        Else a conversion that brings the variant back would bring a choice back that nobody remembers.
+        """
         name = f"{model}:{variant}"
         names = [raw.decode() for raw in cast(list[bytes], self._redis.hkeys(keys.VARIANTS))]
         is_last = not any(other.startswith(f"{model}:") and other != name for other in names)
+        is_default = self._redis.hget(keys.DEFAULT_VARIANTS, model) == variant.encode()
         pipeline = self._redis.pipeline()
         pipeline.hdel(keys.VARIANTS, name)
-        if is_last:
+        if is_last or is_default:
             pipeline.hdel(keys.DEFAULT_VARIANTS, model)
         pipeline.execute()
 

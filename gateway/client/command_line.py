@@ -12,6 +12,7 @@ from gateway.client.commands import (
     chats,
     conversions,
     convert,
+    default,
     delete,
     doctor,
     keys,
@@ -55,6 +56,7 @@ app.command("up")(up.up)
 app.command("convert")(convert.convert)
 app.add_typer(conversions.app, name="conversions")
 app.add_typer(models.app, name="models")
+app.command("default")(default.default)
 app.command("delete")(delete.delete)
 app.command("workers")(workers.workers)
 app.add_typer(replicas.app, name="replicas")

@@ -62,6 +62,10 @@ class _Ordered(Message):
     worker_id: str
 
 
+class _Default(Message):
+    default_variant: str
+
+
 class HttpClient:
     """``async with HttpClient(url, key) as client``; every call raises the :class:`PlatformError` that it was answered.
 
@@ -197,6 +201,11 @@ class HttpClient:
         """Keep what was found best for a variant on a kind of host."""
         body = tuning.model_dump(mode="json", exclude_none=True)
         return _parsed(EngineRecord, await self._call("PUT", _engine_path(model, variant, "tuning"), body))
+
+    async def choose_default(self, model: str, variant: str | None) -> str:
+        """Choose what a model's name alone stands for, None for the platform's choice; return what it is now."""
+        path = f"/api/v1/models/{_segment(model)}/default"
+        return _parsed(_Default, await self._call("PUT", path, {"variant": variant})).default_variant
 
     async def usage(
         self, user: str | None = None, first: date | None = None, last: date | None = None

@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 
 from gateway.dependencies import AdminDep, StateDep
 from shared.errors import Conflict, VariantNotPublished
-from shared.schemas.models import Placement, VariantRecord
+from shared.schemas.common import StrictMessage
+from shared.schemas.models import Name, Placement, VariantRecord
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
 
@@ -16,7 +17,8 @@ class ModelView(BaseModel):
     """A model with its published variants."""
 
     model: str
-    default_variant: str
+    default_variant: str = Field(description="What the model's name alone stands for.")
+    chosen_variant: str | None = Field(None, description="The default that an admin chose, where one did.")
     languages: tuple[str, ...]
     variants: tuple[VariantRecord, ...]
     placements: dict[str, Placement] = Field({}, description="By variant, what admins want loaded.")
@@ -26,6 +28,20 @@ class ModelList(BaseModel):
     """Every published model."""
 
     data: list[ModelView]
+
+
+class DefaultWish(StrictMessage):
+    """What a model's name alone is to stand for."""
+
+    variant: Name | None = Field(description="A published variant; null leaves the choice to the platform again.")
+
+
+class ModelDefault(BaseModel):
+    """What a model's name alone stands for."""
+
+    model: str
+    default_variant: str
+    chosen_variant: str | None
 
 
 class VariantDeletion(BaseModel):
@@ -44,16 +60,35 @@ async def list_models(state: StateDep) -> ModelList:
     views = []
     for model, records in published.items():
         entry = state.catalog.find(model)
+        default_variant = await state.models.default_variant(model, records)
+        chosen = await state.models.chosen_variant(model)
         views.append(
             ModelView(
                 model=model,
-                default_variant=await state.models.default_variant(model, records),
+                default_variant=default_variant,
+                chosen_variant=chosen if chosen == default_variant else None,
                 languages=entry.languages if entry else (),
                 variants=records,
                 placements={record.variant: placements[record.key] for record in records if record.key in placements},
             )
         )
     return ModelList(data=views)
+
+
+@router.put("/{model}/default")
+async def choose_default(model: str, wish: DefaultWish, state: StateDep, admin: AdminDep) -> ModelDefault:
+    """Choose the variant that the model's name alone stands for, from the next request on."""
+    records = (await state.models.variants()).get(model, ())
+    if not records or wish.variant not in (None, *(record.variant for record in records)):
+        name = model if wish.variant is None else f"{model}:{wish.variant}"
+        raise VariantNotPublished(f"{name} is not published.", param="variant")
+    await state.models.choose_default(model, wish.variant)
+    await state.audit.record(admin, "model.default_chosen", model, wish.variant or "by the platform")
+    return ModelDefault(
+        model=model,
+        default_variant=await state.models.default_variant(model, records),
+        chosen_variant=wish.variant,
+    )
 
 
 @router.put("/{model}/{variant}/placement")

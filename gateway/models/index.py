@@ -36,10 +36,22 @@ class ModelIndex:
     async def default_variant(self, model: str, records: tuple[VariantRecord, ...]) -> str:
         """Return the variant that ``model`` alone means: the admin's choice, else int8, int4, fp16, any."""
         names = [record.variant for record in records]
-        chosen = cast(bytes | None, await self._redis.hget(keys.DEFAULT_VARIANTS, model))
-        if chosen is not None and chosen.decode() in names:
-            return chosen.decode()
+        chosen = await self.chosen_variant(model)
+        if chosen in names:
+            return chosen
         return next((name for name in DEFAULT_VARIANT_ORDER if name in names), names[0])
+
+    async def chosen_variant(self, model: str) -> str | None:
+        """Return the variant that an admin chose as the default of a model, published or not."""
+        chosen = cast(bytes | None, await self._redis.hget(keys.DEFAULT_VARIANTS, model))
+        return None if chosen is None else chosen.decode()
+
+    async def choose_default(self, model: str, variant: str | None) -> None:
+        """Have a model's name alone mean this variant from now on; None leaves it to the platform again."""
+        if variant is None:
+            await self._redis.hdel(keys.DEFAULT_VARIANTS, model)
+        else:
+            await self._redis.hset(keys.DEFAULT_VARIANTS, model, variant)
 
     async def resolve(self, name: str) -> VariantRecord:
         """Return the variant that ``model`` or ``model:variant`` names; a hub id or an alias is a model too.

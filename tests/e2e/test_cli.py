@@ -109,6 +109,13 @@ def test_lists_are_tables_for_people_and_json_for_scripts(environment: dict[str,
     assert "smollm2-135m-instruct" in ovchat(environment, "models", "--catalog").stdout
 
 
+def test_a_default_is_chosen_and_taken_back(environment: dict[str, str]) -> None:
+    assert ovchat(environment, "default", "sample:int4").stdout == "sample is sample:int4\n"
+    (model,) = json.loads(ovchat(environment, "models", "--json").stdout)
+    assert model["default_variant"] == "int4"
+    assert ovchat(environment, "default", "sample", "--reset").returncode == 0
+
+
 def test_a_message_is_answered_and_the_command_ends(environment: dict[str, str]) -> None:
     plain = ovchat(environment, "chat", "sample", "--message", "Hello", "--temperature", "0", "--max-new-tokens", "12")
     assert (plain.returncode, bool(plain.stdout.strip())) == (0, True)
@@ -163,6 +170,8 @@ def test_a_conversation_goes_on_in_one_chat(environment: dict[str, str]) -> None
         (("delete", "sample"), 2, "names no variant"),
         (("delete", "sample:fp16"), 1, "sample:fp16 is not published"),
         (("delete", "sample:int4"), 1, "Add --force to delete it anyway"),
+        (("default", "sample:fp16"), 1, "sample:fp16 is not published"),
+        (("default", "sample"), 2, "--reset"),
         (("conversions", "follow", "nix"), 1, "nix"),
         (("conversions", "cancel", "nix"), 1, "nix"),
     ],
