@@ -7,9 +7,9 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Coroutine
 
 from inference_worker.attempt_traces import AttemptTraces
+from inference_worker.background_loops import BackgroundLoops
 from inference_worker.command_reader import read_commands
 from inference_worker.devices import Devices, discover_devices
 from inference_worker.engine_choice import choose_engine
@@ -52,7 +52,6 @@ from shared.schemas.workers import (
     WorkerInfo,
 )
 from shared.settings import InferenceSettings
-from shared.tasks import end_tasks
 from shared.tracing.spans import open_spans
 from shared.waiting_queue import WaitingQueue
 
@@ -134,8 +133,7 @@ class Agent(PoolListener):
             traces=AttemptTraces(self._spans, device=settings.device, worker_id=self._worker_id),
         )
         self._commands: asyncio.Task[None] | None = None
-        self._loops: list[asyncio.Task[None]] = []
-        self._broken: list[BaseException] = []
+        self._loops = BackgroundLoops(self._break_off)
 
     def stop(self) -> None:
         """Drain and end."""
@@ -157,14 +155,13 @@ class Agent(PoolListener):
                 host, port = self._settings.metrics_host, self._settings.metrics_port
                 await stack.enter_async_context(serve_metrics(self._render_metrics, host=host, port=port))
             await until_answered("register", self._registration.beat)
-            async with self._background():
-                await self._stop.wait()
-                await self._drain()
+            stack.push_async_callback(self._loops.end)
+            self._start_loops()
+            await self._stop.wait()
+            await self._drain()
 
-    @contextlib.asynccontextmanager
-    async def _background(self) -> AsyncIterator[None]:
-        """The loops of the agent; one that breaks ends the agent with its error."""
-        self._commands = self._loop(self._obey())
+    def _start_loops(self) -> None:
+        self._commands = self._loops.start(self._obey())
         for work in (
             self._registration.run(),
             self._writer.run(),
@@ -175,25 +172,11 @@ class Agent(PoolListener):
             preload(self._preloaded, self._store, lambda variant: self._loads.load(variant, lasting=True)),
             unload_idle(self._pool, self._settings.idle_unload_seconds, self._is_pinned),
         ):
-            self._loop(work)
-        try:
-            yield
-        finally:
-            await end_tasks(self._loops)
-        if self._broken:
-            raise self._broken[0]
+            self._loops.start(work)
 
-    def _loop(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._loops.append(task)
-        task.add_done_callback(self._loop_ended)
-        return task
-
-    def _loop_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._broken.append(error)
-            self._hurry.set()
-            self._stop.set()
+    def _break_off(self) -> None:
+        self._hurry.set()
+        self._stop.set()
 
     async def _obey(self) -> None:
         async for command in read_commands(self._commands_redis, self._worker_id()):
@@ -291,7 +274,7 @@ class Agent(PoolListener):
 
     async def _on_lost(self) -> None:
         self._runner.drop_all()
-        old, self._commands = self._commands, self._loop(self._obey())
+        old, self._commands = self._commands, self._loops.start(self._obey())
         if old is not None:
             old.cancel()
         self._memory.write_again()
