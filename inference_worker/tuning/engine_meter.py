@@ -61,14 +61,13 @@ class EngineMeter:
 
     def agreement(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> float:
         """Return the share of tokens that the model says, too, after the prompt and the tokens before them."""
-        asked = [
-            ([*prompt, *said[:at]], token_id)
+        # One after the other: a batch rounds differently, and its sequences begin alike.
+        same = [
+            list(self._run([[*prompt, *said[:at]]], 1).token_ids.values()) == [[token_id]]
             for prompt, said in zip(prompts, continuations, strict=True)
             for at, token_id in enumerate(said)
         ]
-        answers = self._run([prefix for prefix, _ in asked], 1).token_ids.values()
-        same = sum(answer == [token_id] for answer, (_, token_id) in zip(answers, asked, strict=True))
-        return same / len(asked) if asked else 1.0
+        return sum(same) / len(same) if same else 1.0
 
     def _prompt(self, draw: random.Random, tokens: int) -> list[int]:
         return [draw.randrange(_FIRST_TOKEN_ID, self._vocab_size) for _ in range(tokens)]

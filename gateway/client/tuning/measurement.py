@@ -12,14 +12,14 @@ from shared.schemas.tuning import RoundFigures
 
 #: Less than this much better than the default is the noise of a host.
 LEAST_GAIN = 1.03
-#: How much less of the default's tokens a candidate may say than the default itself. Rounding alone moved 0.11 of a small
-#: model's tokens between bfloat16 and float32; what is computed wrongly says next to none of them.
+#: How much less of the default's tokens a candidate may say than the default itself. Rounding alone moved 0.11 of a
+#: small model's tokens between bfloat16 and float32; what is computed wrongly says next to none of them.
 MOST_DISAGREEMENT = 0.25
 #: A step may take so many times its target.
 _MOST_STEP_TARGETS = 2.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Measurement:
     """Rounds of a candidate, each with the default's of the same moment; `rejected` says why it is out."""
 

@@ -15,6 +15,8 @@ from shared.errors import PlatformError
 from shared.schemas.engine_config import EngineConfig, TuningMode
 from shared.schemas.tuning import CandidateReady, RoundFigures
 
+#: How often the best of a mode is measured again; after rounds that were lucky, another one is the best.
+_MOST_CONFIRMATIONS = 3
 #: Tokens of each fixed text's continuation that candidates are asked to say again.
 _GUARD_TOKENS = 12
 
@@ -32,6 +34,14 @@ class TuningPlan:
     store: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """What the default says, and how much of it the default says again."""
+
+    continuations: tuple[tuple[int, ...], ...]
+    own_agreement: float
+
+
 @dataclass(slots=True)
 class TuningSession:
     """`measured` and `default_rounds` grow while it runs, so that what was measured is there when it is broken off."""
@@ -43,6 +53,7 @@ class TuningSession:
     left_out: list[Candidate] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
     _longest_seconds: float = 0.0
+    _round: int = 0
 
     async def run(self) -> None:
         """Measure.
@@ -54,40 +65,46 @@ class TuningSession:
         async with self._process("the default", EngineConfig()) as default:
             self.facts = default.facts
             said = await default.continuations(_GUARD_TOKENS)
-            own = await default.agreement(said)
+            guard = _Guard(said, await default.agreement(said))
             await default.measure(0)
             wanted = candidates(default.facts, device=self.plan.device, only=self.plan.only)
             for number, candidate in enumerate(wanted, 1):
-                # A candidate of everything that helped is measured in the end for each mode.
-                if self._left_seconds() < self._longest_seconds * (1 + len(self.plan.modes)):
+                # In the end what helped is measured together, and the best once more, for each mode.
+                if self._left_seconds() < self._longest_seconds * (1 + 2 * len(self.plan.modes)):
                     self.left_out = wanted[number - 1 :]
                     self._tell(f"the time is over: {len(self.left_out)} candidates are not measured")
                     break
-                await self._measure(candidate, f"{number}/{len(wanted)}", default, said, own)
+                await self._measure_new(candidate, f"{number}/{len(wanted)}", default, guard)
             for mode in self.plan.modes:
                 together = best_parts(self.measured, mode)
                 if together is not None and all(one.candidate != together for one in self.measured):
-                    await self._measure(together, f"together for {mode}", default, said, own)
+                    await self._measure_new(together, f"together for {mode}", default, guard)
+            for mode in self.plan.modes:
+                await self._confirm(mode, default, guard)
 
     def best(self, mode: TuningMode) -> Measurement | None:
         """Return what is best of all that was measured; none where that is the default."""
         return best_of(self.measured, mode)
 
-    async def _measure(
-        self,
-        candidate: Candidate,
-        place: str,
-        default: CandidateProcess,
-        said: tuple[tuple[int, ...], ...],
-        own: float,
-    ) -> None:
-        begun = time.monotonic()
+    async def _confirm(self, mode: TuningMode, default: CandidateProcess, guard: _Guard) -> None:
+        for _ in range(_MOST_CONFIRMATIONS):
+            best = self.best(mode)
+            if best is None or len(best.rounds) > self.plan.rounds:
+                return
+            await self._measure(best, f"again for {mode}", default, guard)
+
+    async def _measure_new(self, candidate: Candidate, place: str, default: CandidateProcess, guard: _Guard) -> None:
         measurement = Measurement(candidate)
         self.measured.append(measurement)
+        await self._measure(measurement, place, default, guard)
+
+    async def _measure(self, measurement: Measurement, place: str, default: CandidateProcess, guard: _Guard) -> None:
+        begun = time.monotonic()
+        candidate = measurement.candidate
         try:
             async with self._process(candidate.label, self._complete(candidate)) as process:
-                measurement.agreement = await process.agreement(said)
-                measurement.check_agreement(own)
+                measurement.agreement = await process.agreement(guard.continuations)
+                measurement.check_agreement(guard.own_agreement)
                 if measurement.rejected is None:
                     await self._rounds(measurement, default, process)
         except PlatformError as error:
@@ -99,7 +116,10 @@ class TuningSession:
 
     async def _rounds(self, measurement: Measurement, default: CandidateProcess, process: CandidateProcess) -> None:
         await process.measure(0)
-        for number in range(1, self.plan.rounds + 1):
+        for _ in range(self.plan.rounds):
+            # Prompts of an earlier candidate's rounds would be in the default's prefix cache.
+            self._round += 1
+            number = self._round
             # Who is first changes, and nobody computes beside the other.
             pair: Sequence[CandidateProcess] = (default, process) if number % 2 else (process, default)
             found = {one: await one.measure(number) for one in pair}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gateway.client.tuning.candidates import Candidate, candidates, combined
 from gateway.client.tuning.measurement import Measurement, best_of, best_parts
+from gateway.client.tuning.session import TuningPlan, TuningSession
+from gateway.client.tuning.table import table_lines
 from shared.schemas.engine_config import EngineConfig
 from shared.schemas.tuning import CandidateReady, RoundFigures
 
@@ -104,3 +108,19 @@ def test_steps_that_keep_others_waiting_are_out() -> None:
     within = measured(Candidate(EngineConfig(max_num_batched_tokens=400)), figures(many=150, step_ms=200))
     within.check_steps(120)
     assert within.rejected is None
+
+
+def test_the_table_names_the_best_of_each_mode_and_what_is_out() -> None:
+    plan = TuningPlan("m:int8", "CPU", ("latency", "throughput"), 60, 1, (), Path("store"))
+    quick = measured(candidate(PERFORMANCE_HINT="LATENCY"), figures(one=15, many=90))
+    failed = Measurement(candidate(NUM_STREAMS="2"), rejected="fails: no such thing")
+    left = [candidate(NUM_STREAMS="3")]
+    session = TuningSession(plan, measured=[quick, failed], default_rounds=[figures()], left_out=left)
+    lines = table_lines(session)
+    assert lines[2].endswith("best for latency")
+    assert "×1.50" in lines[2]
+    assert lines[3].endswith("fails: no such thing")
+    assert lines[4:] == [
+        "for throughput nothing is better than the default by more than the noise",
+        "not measured: NUM_STREAMS=3",
+    ]
