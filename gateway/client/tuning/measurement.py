@@ -12,6 +12,8 @@ from shared.schemas.tuning import RoundFigures
 
 #: Less than this much better than the default is the noise of a host.
 LEAST_GAIN = 1.03
+#: Where other processes slow a host now and then, a median alone is luck: so many of the rounds have to be faster.
+_LEAST_WON = 0.75
 #: How much less of the default's tokens a candidate may say than the default itself. Rounding alone moved 0.11 of a
 #: small model's tokens between bfloat16 and float32; what is computed wrongly says next to none of them.
 MOST_DISAGREEMENT = 0.25
@@ -55,6 +57,13 @@ class Measurement:
             return float(figures.one_chat_ratio**0.7 * figures.first_token_ratio**0.3)
         return float(figures.many_chats_ratio**0.8 * figures.first_token_ratio**0.2)
 
+    def gains(self, mode: TuningMode) -> bool:
+        """Whether it is better than the default by more than chance."""
+        if not self.counts or self.score(mode) < LEAST_GAIN:
+            return False
+        won = sum(_speed(own, mode) > _speed(other, mode) for own, other in self.rounds)
+        return won >= _LEAST_WON * len(self.rounds)
+
     def check_agreement(self, own: float) -> None:
         """Reject it where it says too little of what the default says; `own` is the default's share of itself."""
         if self.agreement is not None and self.agreement < own - MOST_DISAGREEMENT:
@@ -73,11 +82,15 @@ class Measurement:
         return round(statistics.median(value(own, other) for own, other in self.rounds), digits)
 
 
+def _speed(figures: RoundFigures, mode: TuningMode) -> float:
+    return figures.one_chat_tokens_per_second if mode == "latency" else figures.many_chats_tokens_per_second
+
+
 def best_parts(measured: Sequence[Measurement], mode: TuningMode) -> Candidate | None:
     """Return the best value of each name together, where more than one name gained something."""
     best: dict[tuple[str, ...], Measurement] = {}
     for one in measured:
-        if not one.counts or one.score(mode) < LEAST_GAIN:
+        if not one.gains(mode):
             continue
         rival = best.get(one.candidate.groups)
         if rival is None or one.score(mode) > rival.score(mode):
@@ -88,5 +101,5 @@ def best_parts(measured: Sequence[Measurement], mode: TuningMode) -> Candidate |
 
 def best_of(measured: Sequence[Measurement], mode: TuningMode) -> Measurement | None:
     """Return the best of all, none where nothing is better than the default."""
-    better = [one for one in measured if one.counts and one.score(mode) >= LEAST_GAIN]
+    better = [one for one in measured if one.gains(mode)]
     return max(better, key=lambda one: one.score(mode), default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ class TuningSession:
     default_rounds: list[RoundFigures] = field(default_factory=list)
     left_out: list[Candidate] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
-    _longest_seconds: float = 0.0
+    _seconds_each: list[float] = field(default_factory=list)
     _round: int = 0
 
     async def run(self) -> None:
@@ -69,8 +70,7 @@ class TuningSession:
             await default.measure(0)
             wanted = candidates(default.facts, device=self.plan.device, only=self.plan.only)
             for number, candidate in enumerate(wanted, 1):
-                # In the end what helped is measured together, and the best once more, for each mode.
-                if self._left_seconds() < self._longest_seconds * (1 + 2 * len(self.plan.modes)):
+                if self._left_seconds() < self._needed_seconds():
                     self.left_out = wanted[number - 1 :]
                     self._tell(f"the time is over: {len(self.left_out)} candidates are not measured")
                     break
@@ -111,7 +111,7 @@ class TuningSession:
             measurement.rejected = f"fails: {error.message}"
         if self.facts is not None and measurement.rejected is None:
             measurement.check_steps(self.facts.step_target_ms)
-        self._longest_seconds = max(self._longest_seconds, time.monotonic() - begun)
+        self._seconds_each.append(time.monotonic() - begun)
         self._tell(f"{place} {candidate.label}: {self._result(measurement)}")
 
     async def _rounds(self, measurement: Measurement, default: CandidateProcess, process: CandidateProcess) -> None:
@@ -136,6 +136,11 @@ class TuningSession:
     def _process(self, label: str, config: EngineConfig) -> CandidateProcess:
         plan = self.plan
         return CandidateProcess(label, config, store=plan.store, variant=plan.variant, device=plan.device)
+
+    def _needed_seconds(self) -> float:
+        """For one more candidate; where some helped, also for all of them together and for the best once more."""
+        each = statistics.median(self._seconds_each) if self._seconds_each else 0.0
+        return each * (1 + 2 * sum(self.best(mode) is not None for mode in self.plan.modes))
 
     def _left_seconds(self) -> float:
         return self.plan.seconds - (time.monotonic() - self._begun)

@@ -74,6 +74,9 @@ def test_each_mode_has_its_own_best_and_noise_is_no_gain() -> None:
     assert best_of([quick, wide, noise], "latency") is quick
     assert best_of([quick, wide, noise], "throughput") is wide
     assert best_of([noise], "latency") is None
+    lucky = measured(candidate(NUM_STREAMS="1"), figures(one=9), figures(one=11), figures(one=12))
+    assert lucky.score("latency") > 1.03
+    assert best_of([lucky], "latency") is None
     assert best_of([], "latency") is None
 
 
