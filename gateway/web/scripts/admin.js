@@ -1,7 +1,9 @@
-// What there is besides chats: the pool, models, people, usage. Nothing is asked for while it is not shown.
+// What there is besides chats: the pool, models, people, usage, the audit log. Nothing is asked for while it is not shown.
 
+import { Audit } from "./audit.js";
 import { Conversions } from "./conversions.js";
 import { element } from "./elements.js";
+import { Loading } from "./loading.js";
 import { People } from "./people.js";
 import { Pool } from "./pool.js";
 import { Published } from "./published.js";
@@ -19,11 +21,14 @@ export class AdminView {
   constructor(on) {
     this.on = on;
     const published = new Published(on.refused);
+    const loading = new Loading(() => pool.read());
+    const pool = new Pool(on.refused, (workers) => loading.offer(workers));
     this.#pages = {
-      admin: [new Pool(on.refused)],
+      admin: [pool, loading],
       "admin/models": [published, new Conversions(() => published.read())],
       "admin/people": [new People()],
       "admin/usage": [new Usage()],
+      "admin/audit": [new Audit(on.refused)],
     };
   }
 

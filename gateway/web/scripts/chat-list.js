@@ -2,7 +2,7 @@
 
 import { get, request } from "./api.js";
 import { keepFocus } from "./dialogs.js";
-import { element, icon, make } from "./elements.js";
+import { element, icon, make, renew } from "./elements.js";
 
 const PAGE = 30;
 const PAUSE_MS = 250;
@@ -84,7 +84,8 @@ export class ChatList {
     element("no-chats").hidden = this.#chats.length > 0;
     element("no-chats").textContent = this.search.value.trim() ? "No chat has this in its title." : "No chats yet.";
     const groups = byAge(this.#chats);
-    this.list.replaceChildren(
+    renew(
+      this.list,
       ...[...groups].map(([name, chats]) =>
         make("section", {}, make("h3", { class: "group", text: name }), make("ul", {}, ...chats.map((chat) => this.#item(chat)))),
       ),
@@ -116,7 +117,8 @@ export class ChatList {
       if (save && title && title !== chat.title) {
         try {
           await request("PATCH", `/api/v1/chats/${encodeURIComponent(chat.chat_id)}`, { title });
-          chat.title = title;
+          // The list may have been read anew meanwhile.
+          for (const one of [chat, ...this.#chats]) if (one.chat_id === chat.chat_id) one.title = title;
           this.on.renamed(chat.chat_id, title);
         } catch (error) {
           this.on.failed(error);
@@ -148,7 +150,7 @@ export class ChatList {
           return;
         }
       }
-      this.#chats = this.#chats.filter((other) => other !== chat);
+      this.#chats = this.#chats.filter((other) => other.chat_id !== chat.chat_id);
       this.#show();
       this.on.deleted(chat.chat_id);
       keepFocus("new-chat");

@@ -37,6 +37,31 @@ export function reconcile(list, wanted) {
   });
 }
 
+// Makes a field's options those given, [[value, text], …]; what is chosen stays so while it is offered.
+export function offerOptions(field, options) {
+  if (JSON.stringify(options) === JSON.stringify([...field.options].map((option) => [option.value, option.text]))) return;
+  const chosen = field.value;
+  field.replaceChildren(...options.map(([value, text]) => make("option", { value, text })));
+  if (options.some(([value]) => value === chosen)) field.value = chosen;
+}
+
+const calledOut = (one) => one.getAttribute("aria-label") ?? one.textContent;
+
+// Replaces what a place shows. What has the focus there, and what is scrolled aside, is so again in what is alike;
+// where nothing is, the heading of the place has the focus.
+export function renew(place, ...children) {
+  const scrolled = [...place.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+  const focused = place.contains(document.activeElement) ? document.activeElement : null;
+  const name = focused && calledOut(focused);
+  const alike = () => [...place.querySelectorAll("button, [aria-label]")].filter((one) => calledOut(one) === name);
+  const position = alike().indexOf(focused);
+  place.replaceChildren(...children);
+  place.querySelectorAll(".scroll").forEach((one, index) => (one.scrollLeft = scrolled[index] ?? 0));
+  if (focused === null) return;
+  const heading = place.closest("[aria-labelledby]")?.getAttribute("aria-labelledby");
+  (alike()[position] ?? (heading ? element(heading) : null))?.focus({ preventScroll: true });
+}
+
 export async function copyText(text) {
   if (navigator.clipboard) {
     try {

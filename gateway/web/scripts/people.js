@@ -1,12 +1,17 @@
-// Users and their keys: made, revoked, and a user's end.
+// Users and their keys: made, limited, revoked, and a user's end.
 
 import { get, post, request } from "./api.js";
 import { confirmed, keepFocus, showSecret } from "./dialogs.js";
-import { element, make } from "./elements.js";
+import { element, make, renew } from "./elements.js";
+import { fill } from "./form-dialog.js";
 import { table } from "./table.js";
 
 const LIMITS = { max_concurrent: "at once", requests_per_minute: "a minute", tokens_per_day: "tokens a day" };
 
+const LABELS = { max_concurrent: "Answers at once", requests_per_minute: "Requests a minute", tokens_per_day: "Tokens a day" };
+const MOST = { max_concurrent: 1e6, requests_per_minute: 1e6, tokens_per_day: 1e12 };
+
+const keyPath = (key) => `/api/v1/keys/${encodeURIComponent(key.key_id)}`;
 const day = (time_ms) => new Date(time_ms).toISOString().slice(0, 10);
 
 function limitsText(limits) {
@@ -47,7 +52,8 @@ export class People {
       const [users, keys] = await Promise.all([get("/api/v1/users"), get("/api/v1/keys")]);
       if (round !== this.#round) return;
       element("known-users").replaceChildren(...users.data.map(({ user }) => make("option", { value: user })));
-      element("people").replaceChildren(
+      renew(
+        element("people"),
         ...users.data.map((user) => this.#person(user, keys.data.filter((key) => key.user === user.user))),
       );
     } catch (error) {
@@ -88,7 +94,9 @@ export class People {
       key.last_used_day ?? "never",
       key.revoked
         ? make("span", { class: "state", text: "revoked" })
-        : make("button", { type: "button", class: "small revoke", text: "Revoke", "aria-label": `Revoke the key ${name} of ${key.user}`, onclick: () => this.#revoke(key, name) }),
+        : make("span", { class: "deeds" },
+          make("button", { type: "button", class: "small limit", text: "Limits", "aria-label": `Change the limits of the key ${name} of ${key.user}`, onclick: () => this.#limit(key, name) }),
+          make("button", { type: "button", class: "small revoke", text: "Revoke", "aria-label": `Revoke the key ${name} of ${key.user}`, onclick: () => this.#revoke(key, name) })),
     ];
   }
 
@@ -123,13 +131,34 @@ export class People {
     }
   }
 
+  // Only what was changed is asked for, so that the audit log tells that.
+  async #limit(key, name) {
+    const fields = Object.keys(LIMITS).map((limit) => ({
+      name: limit, type: "number", value: key.limits[limit], min: 0, max: MOST[limit], step: 1, placeholder: "default", label: LABELS[limit],
+    }));
+    const saved = await fill({
+      title: `Limits of ${name} of ${key.user}`,
+      text: "Left empty, the platform's defaults hold; 0 is without limit. They hold within a second.",
+      fields: [
+        ...fields,
+        { name: "weight", type: "number", value: key.limits.weight, required: true, min: 0.001, max: 1000, step: "any", label: "Weight", hint: "Share of a full pool beside other users' shares; 1 is everybody's." },
+      ],
+      deed: "Save",
+      save: async (wish) => {
+        const changes = Object.entries(wish).filter(([limit, value]) => value !== (key.limits[limit] ?? null));
+        if (changes.length) await request("PATCH", keyPath(key), { limits: Object.fromEntries(changes) });
+      },
+    });
+    if (saved) await this.#read();
+  }
+
   #revoke(key, name) {
     const own = key.user === this.#me ? " If it is the one that you signed in with, you are signed out." : "";
     return this.#end({
       title: `Revoke ${name} of ${key.user}?`,
       text: `Within a second it opens nothing any more, and what is signed in with it is signed out.${own}`,
       deed: "Revoke",
-    }, `/api/v1/keys/${encodeURIComponent(key.key_id)}`);
+    }, keyPath(key));
   }
 
   #erase(user) {

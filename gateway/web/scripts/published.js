@@ -1,8 +1,9 @@
-// The published models with their variants: what each weighs, and its end.
+// The published models with their variants: what each weighs, what admins want of it, and its end.
 
 import { get, request } from "./api.js";
 import { confirmed, keepFocus } from "./dialogs.js";
-import { element, make } from "./elements.js";
+import { element, make, renew } from "./elements.js";
+import { fill } from "./form-dialog.js";
 import { LANGUAGE_NAMES } from "./examples.js";
 import { megabytes } from "./models.js";
 import { table } from "./table.js";
@@ -18,6 +19,18 @@ function recipeText({ sym, group_size, ratio }) {
   if (group_size) parts.push(group_size > 0 ? `groups of ${group_size}` : "per channel");
   if (ratio !== null && ratio !== undefined) parts.push(`ratio ${ratio}`);
   return parts.filter(Boolean).join(", ") || "–";
+}
+
+function tags(isDefault, isChosen, { replicas, pinned }) {
+  const who = isChosen ? "An admin chose it" : "The platform chose it";
+  const wishes = [
+    replicas ? make("span", { class: "tag", text: `kept on ${replicas}`, title: "Workers that keep it loaded" }) : null,
+    pinned ? make("span", { class: "tag", text: "pinned", title: "No worker ends it to make room" }) : null,
+  ].filter(Boolean);
+  return [
+    isDefault ? make("span", { class: "tag", text: "default", title: `What the model's name alone stands for. ${who}.` }) : null,
+    wishes.length ? make("span", { class: "wishes" }, ...wishes) : null,
+  ].filter(Boolean);
 }
 
 export class Published {
@@ -49,8 +62,10 @@ export class Published {
       this.#ending = new Set([...this.#ending].filter((key) => there.has(key)));
       // What has not changed is left alone, so that the focus stays where it is.
       const news = JSON.stringify([data, [...this.#ending]]);
-      if (news !== this.#last) this.#show(data);
-      this.#last = news;
+      if (news !== this.#last && !document.querySelector("dialog[open]")) {
+        this.#show(data);
+        this.#last = news;
+      }
     } catch (error) {
       this.problem.textContent = error.message;
       this.onRefused(error);
@@ -61,14 +76,15 @@ export class Published {
 
   #show(models) {
     const none = "Nothing is published yet. Convert a model below: smollm2-135m-instruct is small and needs no download.";
-    element("published").replaceChildren(
+    renew(
+      element("published"),
       models.length
         ? table("Published models", HEADS, models.flatMap((model) => this.#rows(model)))
         : make("p", { class: "empty", text: none }),
     );
   }
 
-  #rows({ model, default_variant, languages, variants }) {
+  #rows({ model, default_variant, chosen_variant, languages, variants, placements }) {
     const about = [languages.map((language) => LANGUAGE_NAMES[language] ?? language).join(", "), variants[0].source_model];
     return variants.map((record, place) => {
       const key = keyOf(record);
@@ -76,18 +92,41 @@ export class Published {
       const name = place
         ? make("span", { class: "away", text: model })
         : make("span", {}, make("strong", { text: model }), make("span", { class: "hint under", text: about.filter(Boolean).join(" · ") }));
-      const isDefault = record.variant === default_variant;
+      const wish = placements[record.variant] ?? { replicas: 0, pinned: false };
+      const isChosen = record.variant === chosen_variant;
+      const manage = () => make("button", { type: "button", class: "small", text: "Manage", "aria-label": `Manage ${key}`, onclick: () => this.#manage(record, isChosen, wish) });
       const remove = () => make("button", { type: "button", class: "danger small", text: "Delete", "aria-label": `Delete ${key}`, onclick: () => this.#remove(record) });
       return [
         name,
-        make("span", {}, record.variant, isDefault ? make("span", { class: "tag", text: "default", title: "What the model's name alone stands for" }) : null),
+        make("span", {}, record.variant, ...tags(record.variant === default_variant, isChosen, wish)),
         megabytes(record.size_bytes),
         record.compression_rate ? `${record.compression_rate.toFixed(2)}× smaller` : "–",
         recipeText(record.recipe),
         record.created_at.slice(0, 10),
-        this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : remove(),
+        this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : make("span", { class: "deeds" }, manage(), remove()),
       ];
     });
+  }
+
+  async #manage(record, isChosen, { replicas, pinned }) {
+    const address = `/api/v1/models/${encodeURIComponent(record.model)}`;
+    const saved = await fill({
+      title: `Manage ${keyOf(record)}`,
+      text: "What is wanted of it, whether anybody asks for it or not.",
+      fields: [
+        { name: "chosen", type: "checkbox", value: isChosen, label: `Always the default of ${record.model}`, hint: "What the model's name alone stands for. Where none is chosen, the platform takes int8, else int4, else fp16." },
+        { name: "replicas", type: "number", value: replicas, required: true, min: 0, max: 1000, step: 1, label: "Workers that keep it loaded", hint: "With 0 it is loaded when it is asked for." },
+        { name: "pinned", type: "checkbox", value: pinned, label: "Pinned", hint: "Once loaded, no worker ends it to make room or because nobody uses it." },
+      ],
+      deed: "Save",
+      save: async (wish) => {
+        if (wish.chosen !== isChosen) await request("PUT", `${address}/default`, { variant: wish.chosen ? record.variant : null });
+        if (wish.replicas !== replicas || wish.pinned !== pinned) {
+          await request("PUT", `${path(record)}/placement`, { replicas: wish.replicas, pinned: wish.pinned });
+        }
+      },
+    });
+    if (saved) await this.read();
   }
 
   async #remove(record) {

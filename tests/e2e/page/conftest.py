@@ -1,4 +1,4 @@
-"""The page in a Chromium, on a pool with the `sample` engine; each module has its own."""
+"""The page in a Chromium, on a pool with the `sample` engine: one of each for this folder, for both start slowly."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from tests.helpers.redis_server import RedisServer
 NETWORK_COMPLAINTS = ("Failed to load resource", "WebSocket connection to")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """A gateway, a worker, and models that recite."""
     require_chromium()
@@ -31,9 +31,9 @@ def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
         pool.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One Chromium for all tests of this file; each begins with a page of its own."""
+    """One Chromium for all tests of this folder; each begins with a page of its own."""
     browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()

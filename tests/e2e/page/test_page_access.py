@@ -18,6 +18,7 @@ PARTS = {
     "admin/models": "#published tbody tr",
     "admin/people": "#people .person",
     "admin/usage": "#usage tbody tr",
+    "admin/audit": "#audit tbody tr",
 }
 
 

@@ -15,6 +15,7 @@ from tests.helpers.browser import PHONE, Browser
 from tests.helpers.page import Page
 from tests.helpers.pool import Pool
 from tests.helpers.reciters import HOSTILE_NAME
+from tests.helpers.variants import publish_sample_variant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.connected]
 
@@ -107,20 +108,23 @@ def test_a_base_model_of_the_catalogue_is_marked(page: Page, browser: Browser) -
     assert "base model" not in browser.text("#source-note")
 
 
-def test_a_variant_is_deleted_after_a_question(page: Page, browser: Browser, state: redis.Redis) -> None:
+def test_a_variant_is_deleted_after_a_question(page: Page, browser: Browser, pool: Pool, state: redis.Redis) -> None:
     """A variant that a worker has loaded takes a second question; the row goes when the converter has done it."""
-    page.choose("slow", "int4")
+    publish_sample_variant(pool.store_path, pool.redis_url, model="doomed", variant="int4", replay_text="Soon gone.")
+    publish_sample_variant(pool.store_path, pool.redis_url, model="doomed", variant="int8")
+    page.open_signed_in()
+    page.choose("doomed", "int4")
     page.ask_and_wait("Load it")
     page.open_admin("models")
-    delete = "#published [aria-label='Delete slow:{}']"
+    delete = "#published [aria-label='Delete doomed:{}']"
     browser.click(delete.format("int8"))
     browser.click("dialog [data-choice='']")
     browser.until(lambda: not browser.all("dialog"), what="nothing done")
-    assert browser.focused == "Delete slow:int8"
+    assert browser.focused == "Delete doomed:int8"
     browser.click(delete.format("int8"))
     browser.click("dialog [data-choice=yes]")
     browser.until(lambda: browser.texts("#published .state") == ["deleting"], what="the deletion asked for")
-    state.hdel(keys.VARIANTS, "slow:int8")
+    state.hdel(keys.VARIANTS, "doomed:int8")
     browser.until(lambda: not browser.all("#published .state"), what="the variant gone")
     browser.click(delete.format("int4"))
     browser.click("dialog [data-choice=yes]")
@@ -128,7 +132,7 @@ def test_a_variant_is_deleted_after_a_question(page: Page, browser: Browser, sta
     browser.screenshot("delete-light")
     browser.click("dialog [data-choice=yes]")
     browser.until(lambda: browser.texts("#published .state") == ["deleting"], what="the deletion asked for")
-    state.hdel(keys.VARIANTS, "slow:int4")
-    browser.until(lambda: "slow" not in browser.texts("#published strong"), what="the model gone")
+    state.hdel(keys.VARIANTS, "doomed:int4")
+    browser.until(lambda: "doomed" not in browser.texts("#published strong"), what="the model gone")
     browser.click("#close-admin")
-    browser.until(lambda: "slow" not in browser.texts("#model option"), what="no longer offered")
+    browser.until(lambda: "doomed" not in browser.texts("#model option"), what="no longer offered")
