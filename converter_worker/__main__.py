@@ -21,6 +21,7 @@ from converter_worker.reaper import MAX_ATTEMPTS, Reaper
 from converter_worker.stage_runner import StageRunner
 from converter_worker.tasks import register_tasks, ticket_sender
 from converter_worker.variant_index import VariantIndex
+from shared.catalog import load_catalog
 from shared.errors import PlatformError, StageCrashed
 from shared.ids import new_id
 from shared.log import configure_logging, get_logger
@@ -37,6 +38,7 @@ REDIS_RETRY_SECONDS = 1.0
 
 def run(settings: ConverterSettings) -> int:
     """Run the worker until a signal ends it; return the exit code."""
+    catalog = load_catalog(settings.catalog_dir)
     worker_id = new_id("w")
     stopping = threading.Event()
     state = create_sync_redis(f"converter-{worker_id}", settings.redis_url)
@@ -46,7 +48,7 @@ def run(settings: ConverterSettings) -> int:
     index = VariantIndex(state, store)
     runner = StageRunner(threads=settings.converter_threads, telemetry=settings.telemetry)
     app = make_celery(settings)
-    conversions = Conversions(settings, jobs, store, index, runner, ticket_sender(app), stopping)
+    conversions = Conversions(settings, jobs, store, catalog, index, runner, ticket_sender(app), stopping)
     register_tasks(app, conversions, store, index)
 
     def give_up(ticket: StageTicket) -> None:

@@ -15,6 +15,7 @@ from converter_worker.stage_runner import StageRunner, StageStopped
 from converter_worker.step_context import StepContext
 from converter_worker.variant_index import VariantIndex
 from converter_worker.work_folder import WorkFolder
+from shared.catalog import Catalog
 from shared.errors import InternalError, PlatformError
 from shared.log import get_logger
 from shared.model_store import ModelStore, write_error
@@ -47,6 +48,7 @@ class Conversions:
     settings: ConverterSettings
     jobs: JobStore
     store: ModelStore
+    catalog: Catalog
     index: VariantIndex
     runner: StageRunner
     send: Callable[[StageTicket], None]
@@ -132,6 +134,7 @@ class Conversions:
             settings=self.settings,
             jobs=self.jobs,
             store=self.store,
+            catalog=self.catalog,
             index=self.index,
             runner=self.runner,
             view=view,

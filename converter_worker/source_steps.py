@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, read_facts
 from converter_worker.job_store import StageTicket
-from converter_worker.preflight import available_memory_bytes, check_model, check_recipes, check_resources
+from converter_worker.preflight import available_memory_bytes, check_family, check_model, check_recipes, check_resources
 from converter_worker.sources import HubSource, resolve_source
 from converter_worker.stage_environment import hub_token
 from converter_worker.step_context import StepContext
@@ -17,6 +17,10 @@ def resolve(context: StepContext) -> list[StageTicket]:
     """Find the source and check what can be told of it: a job that cannot work ends here, in milliseconds."""
     plan = context.plan
     context.reporter("resolve")(0.0, f"looking for {plan.source_model}")
+    entry = context.catalog.find(plan.source_model)
+    if entry is not None:
+        # Before the hub is asked: what the catalogue knows of the model is enough to refuse it.
+        check_family(entry.family)
     source = resolve_source(
         plan.source_model,
         plan.revision,
@@ -53,6 +57,7 @@ def download(context: StepContext) -> list[StageTicket]:
 
 def _check(context: StepContext, facts: CheckpointFacts, revision: str) -> bool:
     """Refuse what cannot work; tell whether there is anything to make."""
+    check_family(facts.model_type)
     check_model(facts)
     missing = context.missing_variants(revision)
     check_recipes(facts, missing)

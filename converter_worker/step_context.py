@@ -12,6 +12,7 @@ from converter_worker.progress import ProgressReporter
 from converter_worker.stage_runner import StageRun, StageRunner
 from converter_worker.variant_index import VariantIndex
 from converter_worker.work_folder import WorkFolder
+from shared.catalog import Catalog
 from shared.errors import InternalError, VariantCorrupt, VariantExists, VariantNotPublished
 from shared.model_store import ModelStore
 from shared.schemas.conversion import ConversionPlan, Stage
@@ -26,6 +27,7 @@ class StepContext:
     settings: ConverterSettings
     jobs: JobStore
     store: ModelStore
+    catalog: Catalog
     index: VariantIndex
     runner: StageRunner
     view: JobView

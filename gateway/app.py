@@ -33,6 +33,7 @@ from gateway.usage import endpoints as usage
 from gateway.users import endpoints as users
 from gateway.users import session_endpoints as session
 from gateway.workers import endpoints as workers
+from shared.catalog import load_catalog
 from shared.settings import GatewaySettings
 
 
@@ -40,14 +41,15 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
     """Return the application, which lets nobody in without a key. Nothing connects before its lifespan starts.
 
     Raises:
-        InvalidRequest: the settings would let everybody in.
+        InvalidRequest: the settings would let everybody in, or a file of the catalogue is none.
     """
     is_on = has_to_authenticate(settings)
     admin_key = load_admin_key(settings)
+    known_models = load_catalog(settings.catalog_dir)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_state(settings, draining, admin_key) as state:
+        async with open_state(settings, draining, admin_key, known_models) as state:
             app.state.gateway = state
             try:
                 yield

@@ -38,7 +38,7 @@ from gateway.users.failures import SignInFailures
 from gateway.users.first_key import FirstKey
 from gateway.users.keys import KeyStore
 from gateway.users.sessions import SessionStore
-from shared.catalog import Catalog, load_catalog
+from shared.catalog import Catalog
 from shared.ids import new_id
 from shared.journal import Journal
 from shared.redis_client import AsyncRedis, create_redis
@@ -86,7 +86,7 @@ class GatewayState:
 
 @asynccontextmanager
 async def open_state(
-    settings: GatewaySettings, draining: DrainSignal, admin_key: AdminKey
+    settings: GatewaySettings, draining: DrainSignal, admin_key: AdminKey, catalog: Catalog
 ) -> AsyncIterator[GatewayState]:
     """Build a gateway's state and run its loops until the context ends. Redis may be away: the loops wait for it."""
     gateway_id = new_id("gw")
@@ -98,7 +98,6 @@ async def open_state(
         blocking = create_redis(f"{gateway_id}-read", settings.transport_url, blocking=True)
         for client in (redis, transport, state_blocking, blocking):
             stack.push_async_callback(client.aclose)
-        catalog = load_catalog()
         models = ModelIndex(redis, catalog)
         registry = Registry(transport)
         queue = WaitingQueue(transport)

@@ -90,7 +90,9 @@ class Agent(PoolListener):
             budget_bytes=settings.memory_budget_bytes or default_budget_bytes(),
         )
         planner = LoadPlanner(
-            PlanningGround(settings, self._store, load_catalog(), self._device_name, tuple(devices.names)),
+            PlanningGround(
+                settings, self._store, load_catalog(settings.catalog_dir), self._device_name, tuple(devices.names)
+            ),
             self._redis,
             HostCores(self._registry, host_id=self._host_id, fixed=settings.inference_threads),
         )

@@ -128,7 +128,7 @@ def _manifest(variant: str, ground: PlanningGround) -> Manifest | None:
 def _entry(catalog: Catalog, manifest: Manifest | None) -> CatalogEntry | None:
     if manifest is None:
         return None
-    return catalog.find(manifest.source_model) or catalog.find(manifest.model)
+    return catalog.find_published(manifest.source_model, manifest.model)
 
 
 def _check_speculation(variant: str, config: EngineConfig, engine: str) -> None:

@@ -200,9 +200,15 @@ class SourceGated(PermissionDenied):
 
 
 class NotCausalLm(InvalidRequest):
-    """The checkpoint is no causal language model, or of a family that cannot be exported."""
+    """The checkpoint is no causal language model, or the exporter does not know its architecture."""
 
     code = "not_causal_lm"
+
+
+class FamilyNotExported(InvalidRequest):
+    """No version stack of the converter exports the model's family; the message names what works instead."""
+
+    code = "family_not_exported"
 
 
 class SourceCorrupt(InvalidRequest):

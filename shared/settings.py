@@ -34,6 +34,9 @@ class CommonSettings(BaseSettings):
         None, description="Redis for queues, journals, the registry and Celery; the state Redis where not set."
     )
     model_store: Path | None = Field(None, description="Folder of published models; `DATA_DIR/models` where not set.")
+    catalog_dir: Path | None = Field(
+        None, description="Folder of TOML files with more models for the catalogue; every service reads it at start."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`console` for people, `json` for machines; `auto` looks whether a terminal reads."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from shared.catalog import Catalog, complete_recipe
+from shared.catalog.stacks import load_stacks
 from shared.errors import InvalidRequest, VariantExists
 from shared.ids import is_name
 from shared.schemas.conversion import ConversionPlan, ConversionRequest, VariantResult, named_variants
@@ -16,6 +17,7 @@ def plan_conversion(request: ConversionRequest, catalog: Catalog) -> ConversionP
 
     Raises:
         InvalidRequest: the source gives no valid public name, so one must be named.
+        FamilyNotExported: no version stack exports the model of the catalogue.
     """
     entry = catalog.find(request.source_model)
     source_model = entry.source_model if entry else request.source_model.rstrip("/") or "/"
@@ -31,6 +33,7 @@ def plan_conversion(request: ConversionRequest, catalog: Catalog) -> ConversionP
         variants=tuple(complete_recipe(variant, entry) for variant in named_variants(request.variants)),
         revision=request.revision or (entry.revision if entry else None),
         trust_remote_code=request.trust_remote_code or (entry is not None and entry.trust_remote_code),
+        stack=load_stacks().choose(entry.family) if entry else None,
     )
 
 

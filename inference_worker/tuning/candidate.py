@@ -64,7 +64,7 @@ def load_candidate(
     """
     store = ModelStore(settings.store_path)
     name = "sample" if settings.engine == "sample" else devices.full_name(settings.device)
-    ground = PlanningGround(settings, store, load_catalog(), name, tuple(devices.names))
+    ground = PlanningGround(settings, store, load_catalog(settings.catalog_dir), name, tuple(devices.names))
     cores = CoreShare(settings.inference_threads or usable_cores(), alone=True)
     kind = host_kind(settings.device, name, cores.threads)
     tuning = Tuning(device=settings.device, host_kind=kind, mode="throughput", config=config)

@@ -60,6 +60,9 @@ class ConversionPlan(Message):
     variants: tuple[VariantRequest, ...]
     revision: str | None = None
     trust_remote_code: bool = Field(False, strict=True)
+    stack: str | None = Field(
+        None, description="Version stack of a model of the catalogue; for another one the converter finds it."
+    )
 
 
 class VariantResult(Message):

@@ -151,6 +151,8 @@ def test_duplicate_deliveries_are_harmless(bed: ConversionBed, tiny: Path) -> No
         ("truncated", "source_corrupt"),
         ("garbage", "source_corrupt"),
         ("encoder", "not_causal_lm"),
+        ("another stack", "family_not_exported"),
+        ("no stack", "family_not_exported"),
         ("no tokenizer", "tokenizer_missing"),
         ("no weights", "source_not_found"),
         ("no config", "source_not_found"),
@@ -171,6 +173,10 @@ def test_a_bad_checkpoint_is_told_before_any_work(
             config = json.loads((source / "config.json").read_text())
             config.update(architectures=["BertForMaskedLM"], model_type="bert")
             (source / "config.json").write_text(json.dumps(config))
+        case "another stack" | "no stack":
+            config = json.loads((source / "config.json").read_text())
+            config.update(model_type="granitemoehybrid" if damage == "another stack" else "olmo3")
+            (source / "config.json").write_text(json.dumps(config))
         case "no tokenizer":
             (source / "tokenizer.json").unlink()
         case "no weights":
@@ -188,6 +194,14 @@ def test_a_source_that_is_not_there_says_what_to_do(bed: ConversionBed, source: 
     job = bed.wait_for_end(bed.submit(source, "int8", name="missing"), seconds=40)
     assert job.error is not None
     assert job.error.code == "source_not_found"
+
+
+def test_a_model_of_the_catalogue_whose_stack_is_missing_is_refused_without_a_hub(bed: ConversionBed) -> None:
+    job = bed.wait_for_end(bed.submit("THUDM/chatglm3-6b", "int4", trust_remote_code=True), seconds=10)
+    assert job.error is not None
+    assert job.error.code == "family_not_exported"
+    assert "transformers-4.55.4" in job.error.message
+    assert "glm-4-9b-chat-hf" in job.error.message
 
 
 def test_a_group_size_that_does_not_divide_says_what_would(bed: ConversionBed, tiny: Path) -> None:

@@ -1,35 +1,10 @@
-"""The catalogue and the choices that it makes."""
-
-from pathlib import Path
+"""The recipes that the catalogue chooses, and the variants that a request may ask for."""
 
 import pytest
 
 from shared.catalog import DEFAULT_INT4_RECIPE, complete_recipe, load_catalog
-from shared.errors import InvalidRequest
 from shared.schemas.conversion import ConversionRequest, named_variants
 from shared.schemas.models import Recipe, VariantRequest
-
-
-def test_ids_aliases_and_sources_resolve() -> None:
-    catalog = load_catalog()
-    for entry in catalog.entries:
-        assert catalog.find(entry.id) is entry
-        assert all(catalog.find(alias) is entry for alias in entry.aliases)
-        found = catalog.find(entry.source_model)
-        assert found is not None
-        assert found.source_model == entry.source_model
-    assert catalog.find("nobody/nothing") is None
-
-
-def test_an_extra_file_adds_models(tmp_path: Path) -> None:
-    extra = tmp_path / "more.toml"
-    extra.write_text('[[models]]\nid="mine"\nlanguages=["en"]\nsource_model="me/mine"\nfamily="llama"\n')
-    found = load_catalog(extra).find("mine")
-    assert found is not None
-    assert found.int4 == DEFAULT_INT4_RECIPE
-    extra.write_text('[[models]]\nid="mine"\nlanguage=["en"]\n')
-    with pytest.raises(InvalidRequest, match="language"):
-        load_catalog(extra)
 
 
 @pytest.mark.parametrize(
