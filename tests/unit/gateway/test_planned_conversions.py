@@ -93,7 +93,11 @@ TABLE: list[tuple[str, str, tuple[bool, int, float], bool, str]] = [
     ("olmo-2-1124-7b-instruct", "allenai/OLMo-2-1124-7B-Instruct", PLAIN, False, DEFAULT),
     ("gpt-oss-20b", "openai/gpt-oss-20b", (False, 64, 0.8), False, DEFAULT),
 ]
-NAMED = [(name, *row) for names, *row in TABLE for name in (*names.split(), row[0], row[0].lower())]
+NAMED = [
+    (name, repository, int4, trusts, stack)
+    for names, repository, int4, trusts, stack in TABLE
+    for name in (*names.split(), repository, repository.lower())
+]
 
 
 def planned(name: str, **fields: object) -> ConversionPlan:
