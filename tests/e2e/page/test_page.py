@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.connected]
 
 def test_signing_in_with_a_wrong_and_a_right_key(page: Page, browser: Browser) -> None:
     browser.click("#leave")
+    # A screenshot of a page that is just going away takes Chromium 10 s.
+    browser.until(lambda: page.asks_for_key, what="signed out")
     browser.screenshot("sign-in-light")
     page.sign_in("wrong-key")
     browser.until(lambda: browser.text("#key-problem"), what="refusal told")

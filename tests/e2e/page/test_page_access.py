@@ -81,17 +81,17 @@ def test_the_list_of_chats_by_keyboard(page: Page, browser: Browser) -> None:
     browser.click("#new-chat")
     page.chat_item("Old name").find_element("css selector", ".rename").send_keys(Keys.ENTER)
     assert browser.focused == "New title"
-    browser.press(Keys.CONTROL + "a", "By hand", Keys.ENTER)
-    browser.until(lambda: browser.focused == "Rename By hand", what="renamed, and the focus back")
+    browser.press(Keys.CONTROL + "a", "Renamed", Keys.ENTER)
+    browser.until(lambda: browser.focused == "Rename Renamed", what="renamed, and the focus back")
     browser.press(Keys.TAB, Keys.ENTER)
     assert browser.focused == "Keep"
     browser.press(Keys.ENTER)
-    assert browser.focused == "Delete By hand"
+    assert browser.focused == "Delete Renamed"
     browser.press(Keys.ENTER)
     browser.press(Keys.SHIFT + Keys.TAB)
     assert browser.focused == "Delete"
     browser.press(Keys.ENTER)
-    browser.until(lambda: "By hand" not in page.chat_titles, what="deleted")
+    browser.until(lambda: "Renamed" not in page.chat_titles, what="deleted")
     browser.until(lambda: browser.focused == "New chat", what="the focus at the list's head")
 
 
