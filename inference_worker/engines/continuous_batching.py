@@ -36,9 +36,9 @@ _SMALL_BLOCK_TOKENS = 16
 
 @dataclass(slots=True)
 class _Running:
-    handle: Any
-    """The request is dropped without a word when its handle is garbage collected, so it is kept until the end."""
     params: SamplingParams
+    handle: Any = None
+    """The request is dropped without a word when its handle is garbage collected, so it is kept until the end."""
     generated: int = 0
     ends: frozenset[int] = field(default_factory=frozenset)
     cached_tokens: int | None = None
@@ -46,6 +46,16 @@ class _Running:
     stepped: bool = False
     decoding: bool = False
     """The last step made a token of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldBack:
+    """A sequence that the runtime has not got yet."""
+
+    sequence_id: str
+    token_ids: Sequence[int]
+    config: Any
+    running: _Running
 
 
 class ContinuousBatchingEngine(Engine):
@@ -58,6 +68,9 @@ class ContinuousBatchingEngine(Engine):
         self._running: dict[str, _Running] = {}
         self._leaving: list[Any] = []
         """Handles of aborted requests whose prompt is still being computed."""
+        self._held_back: list[_HeldBack] = []
+        self._ends_in_use: set[tuple[int, tuple[int, ...]]] = set()
+        """Ends of cached texts that a sequence goes on from which the next step begins."""
         self._prefixes: PrefixCache | None = None
         self._next_request_id = 0
         self._preemptions = 0
@@ -109,12 +122,33 @@ class ContinuousBatchingEngine(Engine):
         if room < 1:
             raise ValueError(f"the prompt of {len(token_ids)} tokens leaves no room in {self._limits.context_length}")
         config = generation_config(params, self._limits.eos_token_ids, room, self._spec.speculation)
-        handle = self._add_request(token_ids, config)
         ends = frozenset(params.stop_token_ids) | (
             frozenset() if params.ignore_eos else set(self._limits.eos_token_ids)
         )
-        cached_tokens = self._prefixes.add(sequence_id, token_ids) if self._prefixes is not None else None
-        self._running[sequence_id] = _Running(handle, params, ends=ends, cached_tokens=cached_tokens)
+        running = self._running[sequence_id] = _Running(params, ends=ends)
+        self._held_back.append(_HeldBack(sequence_id, token_ids, config, running))
+        try:
+            self._begin_held_back()
+        except BaseException:
+            del self._running[sequence_id]
+            raise
+
+    def _begin_held_back(self) -> None:
+        """Hand over what waits, but of those that go on from one end of a cached text one a step.
+
+        The runtime would give them the same half-filled block of the cache, and each would write into it.
+        """
+        waiting, self._held_back = self._held_back, []
+        for held in waiting:
+            end = self._prefixes.shared_end(held.token_ids) if self._prefixes is not None else None
+            if end is not None and end in self._ends_in_use:
+                self._held_back.append(held)
+                continue
+            if end is not None:
+                self._ends_in_use.add(end)
+            held.running.handle = self._add_request(held.token_ids, held.config)
+            if self._prefixes is not None:
+                held.running.cached_tokens = self._prefixes.add(held.sequence_id, held.token_ids)
 
     @property
     def _is_greedy_only(self) -> bool:
@@ -124,6 +158,9 @@ class ContinuousBatchingEngine(Engine):
     def abort(self, sequence_id: str) -> None:
         running = self._running.pop(sequence_id, None)
         if running is None:
+            return
+        if running.handle is None:
+            self._held_back = [held for held in self._held_back if held.running is not running]
             return
         if self._prefixes is not None:
             self._prefixes.release(sequence_id)
@@ -137,11 +174,15 @@ class ContinuousBatchingEngine(Engine):
     def next_events(self, timeout: float) -> list[TokenEvent]:
         if not self._running and not self._leaving:
             return []
+        self._begin_held_back()
         if self._pipeline.has_non_finished_requests():
             self._pipeline.step()
+        self._ends_in_use.clear()
         self._let_go()
         events: list[TokenEvent] = []
         for sequence_id, running in list(self._running.items()):
+            if running.handle is None:
+                continue
             event = self._read(sequence_id, running)
             # A step computes all that decode, so one that made a token and now makes none lost its cache.
             self._preemptions += running.decoding and event is None
@@ -167,8 +208,10 @@ class ContinuousBatchingEngine(Engine):
 
     def stop(self) -> None:
         for handle in (*(running.handle for running in self._running.values()), *self._leaving):
-            handle.cancel()
+            if handle is not None:
+                handle.cancel()
         self._running.clear()
+        self._held_back.clear()
         self._leaving.clear()
         if self._pipeline is not None and self._pipeline.has_non_finished_requests():
             self._pipeline.step()  # Cancelled requests give their cache blocks back at the next step.

@@ -29,6 +29,23 @@ class PrefixCache:
         self._held: Counter[int] = Counter()
         """How many running sequences hold a computed block."""
         self._released: OrderedDict[int, None] = OrderedDict()
+        self._ends: OrderedDict[tuple[int, tuple[int, ...]], None] = OrderedDict()
+        """Where ended sequences stopped inside a block: the name of the block before, and the tokens in it."""
+
+    def shared_end(self, token_ids: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
+        """Return the partly filled block of an ended sequence that this prompt goes on in; None where there is none.
+
+        The runtime lets a prompt go on in such a block. Two prompts that begin in one step would both get it, and
+        write over one another.
+        """
+        size = self._block_tokens
+        names = (0, *self._names(token_ids, 0, 0))
+        for at in range(len(names) - 1, -1, -1):
+            rest = tuple(token_ids[at * size : (at + 1) * size])
+            for length in range(min(len(rest), size - 1), 0, -1):
+                if (names[at], rest[:length]) in self._ends:
+                    return names[at], rest[:length]
+        return None
 
     def add(self, sequence_id: str, token_ids: Sequence[int]) -> int:
         """Begin a sequence; return how many tokens of its prompt need not be computed, always less than all."""
@@ -69,7 +86,20 @@ class PrefixCache:
         if live.computed and len(live.token_ids) % self._block_tokens:
             # The last block is not whole and is never found here, but it takes its place.
             self._released[hash((live.blocks[-1] if live.blocks else 0, len(live.token_ids), "part"))] = None
+        if live.computed:
+            self._remember_end(live)
         self._forget()
+
+    def _remember_end(self, live: _Live) -> None:
+        names = (0, *self._names(live.token_ids, 0, 0))
+        rest = tuple(live.token_ids[(len(names) - 1) * self._block_tokens :])
+        # Whether the last token, whose attention state was never needed, counts is the runtime's affair.
+        for tokens in (rest, rest[:-1]):
+            if tokens:
+                self._ends[names[-1], tokens] = None
+                self._ends.move_to_end((names[-1], tokens))
+        while len(self._ends) > 2 * self._capacity:
+            self._ends.popitem(last=False)
 
     def _names(self, token_ids: Sequence[int], first: int, parent: int) -> list[int]:
         """Each whole block's name from block `first` on; a name covers all tokens before it, too."""

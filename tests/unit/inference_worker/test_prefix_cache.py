@@ -81,3 +81,15 @@ def test_it_never_claims_what_was_not_computed_or_cannot_be_held(
         assert cached == 0 or any(known[:cached] == prompt[:cached] for known in computed)
         if answer:
             computed.append([*prompt, *answer[:-1]])
+
+
+def test_prompts_that_go_on_in_one_half_filled_block_are_known_by_it() -> None:
+    cache = _cache()
+    _run(cache, [1, 2, 3, 4, 5, 6], [7, 8, 9])
+    first, second = cache.shared_end([*range(1, 10), 50]), cache.shared_end([*range(1, 10), 60, 61])
+    assert first is not None
+    assert first == second
+    assert cache.shared_end([1, 2, 3, 4, 5, 6]) is None, "it only begins alike"
+    assert cache.shared_end([9, 9, 9]) is None
+    _run(cache, [20, 21, 22], [23])
+    assert cache.shared_end([20, 21, 22, 30]) != first
