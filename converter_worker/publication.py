@@ -87,8 +87,8 @@ def _manifest(
     revision: str | None,
     fp16_bytes: int,
 ) -> Manifest:
-    config = _read_json(folder / "config.json")
-    generation = _read_json(folder / "generation_config.json")
+    config = read_json(folder / "config.json")
+    generation = read_json(folder / "generation_config.json")
     versions = _versions()
     return Manifest(
         model=plan.model,
@@ -136,7 +136,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _read_json(file: Path) -> dict[str, object]:
+def read_json(file: Path) -> dict[str, object]:
+    """Return the object in a file, an empty one where there is none."""
     if not file.is_file():
         return {}
     content = json.loads(file.read_text("utf-8"))

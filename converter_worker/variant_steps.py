@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from converter_worker import publication
+from converter_worker.chat_facts import chat_facts
+from converter_worker.end_tokens import add_end_tokens
 from converter_worker.job_store import StageTicket
 from converter_worker.publication import VariantWork
 from converter_worker.step_context import StepContext
@@ -24,7 +26,8 @@ def export(context: StepContext) -> list[StageTicket]:
         "trust_remote_code": context.plan.trust_remote_code,
     }
     # The tokenizer comes first: it takes seconds, and a model that has none should not cost an export.
-    context.make(context.work.tokenizer, "tokenizer", arguments, context.reporter("tokenizer"))
+    tokenizing = {**arguments, "chat": chat_facts(context.catalog, context.plan)}
+    context.make(context.work.tokenizer, "tokenizer", tokenizing, context.reporter("tokenizer"))
     context.make(context.work.base, "export", arguments, context.reporter("export"))
     names = [request.name for request in context.missing_variants(context.note("revision"))]
     if not names:
@@ -46,7 +49,12 @@ def compress(context: StepContext) -> list[StageTicket]:
     report = context.reporter(
         "compress", variant=request.name, done=max(0, of - context.jobs.left(context.ticket)), of=of
     )
-    context.make(context.work.variant(request.name), "compress", arguments, report, finish=context.work.add_tokenizer)
+
+    def complete(part: Path) -> None:
+        context.work.add_tokenizer(part)
+        add_end_tokens(part, _stop_token_ids(context))
+
+    context.make(context.work.variant(request.name), "compress", arguments, report, finish=complete)
     return [] if context.jobs.count_down(context.ticket) else [context.next("verify")]
 
 
@@ -92,6 +100,11 @@ def publish(context: StepContext) -> list[StageTicket]:
         results.append(publication.result_of(manifest, made))
     context.jobs.end(context.ticket, "succeeded", results=tuple(results))
     return []
+
+
+def _stop_token_ids(context: StepContext) -> list[int]:
+    found = (context.work.recall("tokenizer-tokenizer") or {}).get("stop_token_ids")
+    return [token_id for token_id in found if isinstance(token_id, int)] if isinstance(found, list) else []
 
 
 def _made(context: StepContext, request: VariantRequest) -> VariantWork | None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from converter_worker.stages.chat_files import ChatFacts, write_chat_files
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from shared.errors import TokenizerMissing
 
@@ -16,13 +17,15 @@ class Arguments(StageMessage):
     source_dir: Path
     output_dir: Path
     trust_remote_code: bool = False
+    chat: ChatFacts = ChatFacts()
 
 
 class Result(StageMessage):
-    """`eos_token_id`: as the tokenizer knows it; `has_chat_template`: whether messages can be rendered with it."""
+    """`has_chat_template`: whether messages can be rendered; `stop_token_ids`: what the catalogue ends answers with."""
 
     eos_token_id: int | None
     has_chat_template: bool
+    stop_token_ids: tuple[int, ...] = ()
 
 
 def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
@@ -35,6 +38,7 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     arguments.output_dir.mkdir(parents=True)
     report(0.1, "loading the tokenizer")
     tokenizer = _load_fast(arguments)
+    stop_token_ids = write_chat_files(tokenizer, arguments.chat, arguments.output_dir)
     tokenizer.save_pretrained(arguments.output_dir)
     if not (arguments.output_dir / "tokenizer.json").is_file():
         raise TokenizerMissing("The model's tokenizer cannot be written as tokenizer.json, which inference reads.")
@@ -42,7 +46,7 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     report(0.3, "converting the tokenizer")
     _write_ir(tokenizer, arguments.output_dir)
     report(1.0, "tokenizer written")
-    return Result(eos_token_id=eos_token_id, has_chat_template=has_template)
+    return Result(eos_token_id=eos_token_id, has_chat_template=has_template, stop_token_ids=stop_token_ids)
 
 
 def _load_fast(arguments: Arguments) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference_worker.engine import TokenLogprob
+from inference_worker.text.answer_filter import AnswerFilter
 from inference_worker.text.channels import ChannelSplitter, Part
 from inference_worker.text.text_stream import TextStream
 from inference_worker.text.token_labels import TokenLabels
@@ -24,8 +25,9 @@ class AnswerPiece:
 class AnswerStream:
     """Text and channels of one answer; like `TextStream` a pure function of the token ids pushed."""
 
-    def __init__(self, text: TextStream, channels: ChannelSplitter, labels: TokenLabels) -> None:
+    def __init__(self, text: TextStream, cuts: AnswerFilter, channels: ChannelSplitter, labels: TokenLabels) -> None:
         self._text = text
+        self._cuts = cuts
         self._channels = channels
         self._labels = labels
 
@@ -51,9 +53,9 @@ class AnswerStream:
         if self.stopped:
             return AnswerPiece((), 0, stopped=True)
         piece = self._text.push(token_ids)
-        parts = self._channels.push(piece.text)
+        parts = self._channels.push(self._cuts.push(piece.text))
         if piece.stopped:
-            parts += self._channels.flush()
+            parts += [*self._channels.push(self._cuts.flush()), *self._channels.flush()]
         return AnswerPiece(tuple(parts), piece.token_count, piece.stopped)
 
     def flush(self) -> AnswerPiece:
@@ -61,5 +63,6 @@ class AnswerStream:
         if self.stopped:
             return AnswerPiece((), 0, stopped=True)
         piece = self._text.flush()
-        parts = [*self._channels.push(piece.text), *self._channels.flush()]
+        text = self._cuts.push(piece.text) + self._cuts.flush()
+        parts = [*self._channels.push(text), *self._channels.flush()]
         return AnswerPiece(tuple(parts), 0, piece.stopped)

@@ -10,6 +10,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from inference_worker.text.answer_filter import AnswerFilter
 from inference_worker.text.answer_formats import create_splitter, ends_in_reasoning, markers
 from inference_worker.text.answer_stream import AnswerStream
 from inference_worker.text.chat_template import ChatTemplate
@@ -18,7 +19,9 @@ from inference_worker.text.template_renderer import TemplateRenderer
 from inference_worker.text.text_stream import TextStream
 from inference_worker.text.token_labels import TokenLabels
 from inference_worker.text.tokenizer import Tokenizer
-from shared.errors import InvalidRequest, TemplateFailed
+from inference_worker.variant_files import read_json
+from shared.catalog.chat_form import NO_RULES, STREAM_RULES_FILE, StreamRules
+from shared.errors import InvalidRequest, TemplateFailed, VariantCorrupt
 from shared.schemas.generation import ChatTurn, GenerationRequest
 
 #: Shorter prompts are tokenized faster than a thread is asked to.
@@ -36,19 +39,20 @@ BYTE_LETTER_IDS = range(3 + ord("a") - ord("!"), 3 + ord("z") - ord("!") + 1)
 
 @dataclass(frozen=True, slots=True)
 class VariantText:
-    """Tokenizer and chat template; the template is None where the model has none."""
+    """Tokenizer, chat template (None where the model has none), and what is cut from the answers of chats."""
 
     tokenizer: Tokenizer
     template: ChatTemplate | None
+    rules: StreamRules = NO_RULES
 
     @classmethod
     def from_folder(cls, model_dir: Path) -> VariantText:
         """Raises VariantCorrupt when a file cannot be read."""
-        tokenizer = Tokenizer.from_folder(model_dir)
+        tokenizer, rules = Tokenizer.from_folder(model_dir), _read_rules(model_dir)
         try:
-            return cls(tokenizer, ChatTemplate.from_folder(model_dir))
+            return cls(tokenizer, ChatTemplate.from_folder(model_dir), rules)
         except TemplateFailed:
-            return cls(tokenizer, None)
+            return cls(tokenizer, None, rules)
 
     @classmethod
     def byte_level(cls) -> VariantText:
@@ -101,20 +105,28 @@ class VariantText:
             for token_id, text in self.tokenizer.special_tokens.items()
             if text in seen or not options.skip_special_tokens
         }
+        rules = self.rules if options.prompt is None else NO_RULES
         text = TextStream(
             self.tokenizer,
             end_token_ids=hidden,
             shown_token_ids=shown - hidden,
-            stop_strings=request.params.stop,
+            stop_strings=(*request.params.stop, *rules.stop),
             include_stop_text=options.include_stop_text,
         )
         # A schema's grammar leaves no room for the end of reasoning that a prompt has opened.
         thinks = options.json_schema is None
         prompt_end = self.tokenizer.decode(prompt_token_ids[-_PROMPT_END_TOKENS:], special=True)
         channels = create_splitter(options, starts_in_reasoning=thinks and ends_in_reasoning(prompt_end))
-        return AnswerStream(text, channels, TokenLabels(self.tokenizer))
+        return AnswerStream(text, AnswerFilter(rules), channels, TokenLabels(self.tokenizer))
 
     async def _encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[int, ...]:
         if len(text) < _THREAD_CHARACTERS:
             return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
         return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens=add_special_tokens)
+
+
+def _read_rules(model_dir: Path) -> StreamRules:
+    try:
+        return StreamRules.model_validate(read_json(model_dir / STREAM_RULES_FILE))
+    except ValueError as error:
+        raise VariantCorrupt(f"{STREAM_RULES_FILE} of {model_dir.name} cannot be read: {error}") from error

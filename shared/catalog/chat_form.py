@@ -10,6 +10,8 @@ from shared.schemas.common import Flag, StrictMessage
 
 TokenId = Annotated[int, Field(strict=True, ge=0)]
 
+#: In a variant's folder, beside its chat template; missing where there are no rules.
+STREAM_RULES_FILE = "stream_rules.json"
 _SYSTEM, _USER, _ASSISTANT = "{system}", "{user}", "{assistant}"
 
 
@@ -36,6 +38,10 @@ class StreamRules(StrictMessage):
             replace={**self.replace, **other.replace},
             strip_start=self.strip_start or other.strip_start,
         )
+
+
+#: Answers are told as they are written.
+NO_RULES = StreamRules()
 
 
 class ChatForm(StrictMessage):
