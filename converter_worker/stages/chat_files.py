@@ -54,7 +54,7 @@ def _text_prefix(tokenizer: Any) -> str:
     bare: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
     full: list[int] = tokenizer("a")["input_ids"]
     places = (at for at in range(len(full) - len(bare) + 1) if full[at : at + len(bare)] == bare)
-    return "".join(tokenizer.convert_ids_to_tokens(full[: next(places, 0)]))
+    return "".join(_as_text(tokenizer, token_id) for token_id in full[: next(places, 0)])
 
 
 def _as_text(tokenizer: Any, token_id: int) -> str:

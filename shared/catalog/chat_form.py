@@ -50,7 +50,7 @@ class ChatForm(StrictMessage):
     Attributes:
         start: what stands before all turns, with ``{system}``.
         start_without_system: the same where there is no system prompt.
-        turn: a question and its answer, with ``{user}`` and ``{assistant}``.
+        turn: a question and its answer, with ``{user}`` and ``{assistant}``; ``{number}`` is the turn's, from 1.
         current: the last question, with ``{user}``, up to where the answer begins.
         special_tokens: whether the tokenizer puts its own special tokens, such as the one that begins a text, in front.
         tokens: placeholders of tokens that have to be named by id, as in ``{user_token}``.

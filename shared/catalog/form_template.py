@@ -14,7 +14,7 @@ from shared.catalog.chat_form import ChatForm
 
 _TEMPLATE = """\
 {{#- Written from a chat form of the catalogue: the model's tokenizer has no template of its own. -#}}
-{{%- set chat = namespace(system='', asked=false, ready=false) -%}}
+{{%- set chat = namespace(system='', asked=false, ready=false, number=1) -%}}
 {{%- for message in messages if message['role'] == 'system' and message['content'] -%}}
 {{%- set chat.system = chat.system + ('\\n\\n' if chat.system else '') + message['content'] -%}}
 {{%- endfor -%}}
@@ -27,8 +27,12 @@ _TEMPLATE = """\
 {{%- if message['role'] == 'assistant' -%}}
 {{{{- ('' if chat.asked else {question} + {answer}) + message['content'] + {end} -}}}}
 {{%- set chat.asked = false -%}}
+{{%- set chat.number = chat.number + 1 -%}}
 {{%- else -%}}
-{{{{- ({end} if chat.asked else '') -}}}}
+{{%- if chat.asked -%}}
+{{{{- {end} -}}}}
+{{%- set chat.number = chat.number + 1 -%}}
+{{%- endif -%}}
 {{%- if loop.last and add_generation_prompt -%}}
 {{{{- {current} + message['content'] + {reply} -}}}}
 {{%- set chat.ready = true -%}}
@@ -68,7 +72,13 @@ def form_template(form: ChatForm, *, prefix: str = "", tokens: Mapping[str, str]
         "current": current,
         "reply": reply,
     }
-    return _TEMPLATE.format(**{name: json.dumps(text, ensure_ascii=False) for name, text in texts.items()})
+    return _TEMPLATE.format(**{name: _expression(text) for name, text in texts.items()})
+
+
+def _expression(text: str) -> str:
+    """Return the Jinja expression of a text, in which ``{number}`` is the turn's."""
+    literals = (json.dumps(part, ensure_ascii=False) for part in text.split("{number}"))
+    return " ~ chat.number ~ ".join(literals)
 
 
 def _split(text: str, tokens: Mapping[str, str], *placeholders: str) -> list[str]:

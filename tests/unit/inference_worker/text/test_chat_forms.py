@@ -16,7 +16,7 @@ from shared.schemas.generation import ChatTurn
 
 PROMPTS = Path(__file__).parent / "prompts"
 #: What the tokenizers of these models put before a text. The others put nothing, or their form says that they must not.
-PREFIXES = {"llama3": "<|begin_of_text|>", "gemma": "<bos>", "chatml": "", "red-pajama": ""}
+PREFIXES = {"llama3": "<|begin_of_text|>", "gemma": "<bos>", "chatml": "", "chatglm2": "[gMASK]sop", "red-pajama": ""}
 TOKENS = {"user_token": "<reserved_106>", "assistant_token": "<reserved_107>"}
 
 
@@ -92,6 +92,13 @@ def test_a_prompt_is_as_written_out(name: str) -> None:
 )
 def test_messages_may_stand_in_any_order(said: list[tuple[str, str]], expected: str) -> None:
     assert prompt("youri", said) == expected
+
+
+def test_turns_are_numbered_whoever_speaks() -> None:
+    said = [("assistant", "hi"), ("user", "a"), ("user", "b"), ("assistant", "c"), ("user", "d")]
+    rounds = ["问：\n\n答：hi\n\n", "问：a\n\n答：\n\n", "问：b\n\n答：c\n\n", "问：d\n\n答："]
+    expected = "".join(f"[Round {number}]\n\n{text}" for number, text in enumerate(rounds, start=1))
+    assert prompt("chatglm2", said) == f"[gMASK]sop{expected}"
 
 
 def test_a_prompt_may_end_with_what_was_said() -> None:
