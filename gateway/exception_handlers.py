@@ -99,8 +99,11 @@ def validation_error(error: ValidationError | RequestValidationError) -> Invalid
     Where a field may have one of several forms, each form complains; the deepest complaint is about the form meant.
     """
     complaint = max(error.errors(), key=lambda one: len(one["loc"]))
+    if complaint["type"] == "json_invalid":
+        return InvalidRequest(f"This is not valid JSON: {complaint.get('ctx', {}).get('error', complaint['msg'])}.")
     field = ".".join(str(part) for part in complaint["loc"] if not _is_form_name(part))
-    message = str(complaint["msg"]).removeprefix("Value error, ")
+    message = str(complaint["msg"]).removeprefix("Value error, ").removesuffix(" after validation, not 0")
+    message = message.replace("Tuple should", "should")
     return InvalidRequest(f"{field}: {message}" if field else message, param=field or None)
 
 

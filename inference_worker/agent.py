@@ -16,7 +16,7 @@ from inference_worker.engine_choice import choose_engine
 from inference_worker.generation_runner import GenerationRunner
 from inference_worker.host_cores import HostCores
 from inference_worker.host_memory import HostMemory
-from inference_worker.idle_unloading import unload_idle
+from inference_worker.idle_unloading import unload_deleted, unload_idle
 from inference_worker.journal_writer import JournalWriter
 from inference_worker.load_admission import LoadAdmission
 from inference_worker.load_plan import LoadPlanner, PlanningGround
@@ -173,6 +173,7 @@ class Agent(PoolListener):
             self._pool.watch(),
             preload(self._preloaded, self._store, lambda variant: self._loads.load(variant, lasting=True)),
             unload_idle(self._pool, self._settings.idle_unload_seconds, self._is_pinned),
+            unload_deleted(self._pool, self._store),
         ):
             self._loops.start(work)
 

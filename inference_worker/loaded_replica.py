@@ -16,7 +16,7 @@ from shared.schemas.engine_config import EngineSettingView
 from shared.schemas.workers import ReplicaInfo, ReplicaState
 
 #: A replica is ended because an admin asked, to make room for another one, or because nobody used it.
-EndReason = Literal["asked", "room", "idle"]
+EndReason = Literal["asked", "room", "idle", "deleted"]
 _RECENT_STEPS = 256
 
 
@@ -47,6 +47,8 @@ class LoadedReplica:
     prompt_tokens: int = 0
     figures: EngineFigures = field(default_factory=EngineFigures)
     """What the engine told of itself last."""
+    is_stored: bool = False
+    """Whether its files came from the store; the sample engine serves names without any."""
     end_reason: EndReason = "asked"
     """Why it is ended on purpose."""
     ending: bool = False

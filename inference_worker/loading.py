@@ -8,6 +8,7 @@ from pathlib import Path
 from inference_worker.engine import EngineSpec, Speculation
 from inference_worker.engine_layers import EffectiveConfig
 from inference_worker.load_plan import SAMPLE_MEMORY, LoadPlan, sample_options, variant_folder
+from inference_worker.text.text_shelf import TextShelf
 from inference_worker.text.variant_text import BYTE_EOS_TOKEN_ID, BYTE_LETTER_IDS, VariantText
 from inference_worker.variant_files import read_json
 from shared.errors import LoadFailed, VariantNotPublished
@@ -22,14 +23,15 @@ _LEAST_PREFILL_TOKENS = 16
 
 @dataclass(frozen=True, slots=True)
 class VariantAssets:
-    """Read once for each load, off the event loop."""
+    """Read once for each load, off the event loop. `is_stored` tells it from a name that stands for no files."""
 
     text: VariantText
     spec: EngineSpec
+    is_stored: bool = True
 
 
 def read_assets(
-    plan: LoadPlan, *, settings: InferenceSettings, store: ModelStore, step_tokens: int | None
+    plan: LoadPlan, *, settings: InferenceSettings, store: ModelStore, shelf: TextShelf, step_tokens: int | None
 ) -> VariantAssets:
     """Check the variant's files and read what text needs; `step_tokens` is an earlier load's step size.
 
@@ -42,19 +44,19 @@ def read_assets(
     model, _, name = variant.partition(":")
     folder = variant_folder(store, variant)
     try:
-        store.check(model, name)
+        manifest = store.check(model, name)
     except VariantNotPublished:
         if settings.engine != "sample":
             raise
         spec = _spec(plan, settings, folder, None, _byte_level_options(settings))
-        return VariantAssets(VariantText.byte_level(), spec)
+        return VariantAssets(VariantText.byte_level(), spec, is_stored=False)
     options: dict[str, object] = {}
     if settings.engine == "sample":
         declared = sample_options(folder, variant)
         declared.pop(SAMPLE_MEMORY, None)
         options = {"tokens_per_second": settings.sample_tokens_per_second, **declared}
     spec = _spec(plan, settings, folder, step_tokens, options, _speculation(plan, store))
-    return VariantAssets(VariantText.from_folder(folder), spec)
+    return VariantAssets(shelf.text(folder, manifest.created_at), spec)
 
 
 def _speculation(plan: LoadPlan, store: ModelStore) -> Speculation | None:

@@ -27,14 +27,15 @@ async def preload(names: frozenset[str], store: ModelStore, load: Callable[[str]
         _log.info("preload", variants=missing)
     while missing:
         for name in tuple(missing):
-            if await asyncio.to_thread(_is_published, name, store):
+            if await asyncio.to_thread(is_published, name, store):
                 missing.remove(name)
                 load(name)
         if missing:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _is_published(name: str, store: ModelStore) -> bool:
+def is_published(name: str, store: ModelStore) -> bool:
+    """Tell whether ``model:variant`` is in the store; a damaged one is."""
     model, _, variant = name.partition(":")
     try:
         store.manifest(model, variant)

@@ -12,6 +12,7 @@ from inference_worker.loaded_replica import EndReason, LoadedReplica, Serving
 from inference_worker.loading import read_assets
 from inference_worker.replica_process import ReplicaProcess
 from inference_worker.replica_protocol import StepDone
+from inference_worker.text.text_shelf import TextShelf
 from shared.errors import InternalError, LoadFailed, PlatformError
 from shared.log import get_logger
 from shared.model_store import ModelStore
@@ -76,6 +77,7 @@ class ReplicaPool:
         self._memory = memory
         self._listener = listener
         self._replicas: dict[str, LoadedReplica] = {}
+        self._shelf = TextShelf(settings.max_replicas)
         self._step_tokens: dict[tuple[str, str], int] = {}
         """Measured step sizes, by variant and configuration."""
         self._deaths: dict[str, list[float]] = {}
@@ -158,6 +160,7 @@ class ReplicaPool:
                 plan,
                 settings=self._settings,
                 store=self._store,
+                shelf=self._shelf,
                 step_tokens=self._step_tokens.get(measured),
             )
             process, info = await ReplicaProcess.start(
@@ -179,6 +182,7 @@ class ReplicaPool:
             return
         if info.max_num_batched_tokens:
             self._step_tokens[measured] = info.max_num_batched_tokens
+        replica.is_stored = assets.is_stored
         replica.serving = Serving(process, info, assets.text, round(time.monotonic() - begin, 2))
         replica.state = "ready"
         replica.last_used = time.monotonic()

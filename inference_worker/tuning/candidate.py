@@ -10,6 +10,7 @@ from inference_worker.engines.factory import create_engine
 from inference_worker.host_cores import CoreShare, usable_cores
 from inference_worker.load_plan import PlanningGround, plan_load
 from inference_worker.loading import read_assets
+from inference_worker.text.text_shelf import TextShelf
 from inference_worker.tuning.device_facts import capabilities
 from inference_worker.tuning.engine_meter import EngineMeter
 from inference_worker.variant_files import read_model_limits
@@ -69,7 +70,7 @@ def load_candidate(
     kind = host_kind(settings.device, name, cores.threads)
     tuning = Tuning(device=settings.device, host_kind=kind, mode="throughput", config=config)
     plan = plan_load(variant, ground, VariantEngine(tunings=(tuning,)), cores)
-    assets = read_assets(plan, settings=settings, store=store, step_tokens=None)
+    assets = read_assets(plan, settings=settings, store=store, shelf=TextShelf(1), step_tokens=None)
     engine = create_engine(assets.spec)
     info = engine.start()
     meter = EngineMeter(engine, info, vocab_size=read_model_limits(assets.spec.model_dir).vocab_size)

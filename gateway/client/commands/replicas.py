@@ -104,8 +104,11 @@ async def _keep(model: str, variant: str, *, replicas: int, pin: bool) -> None:
 
     async with http_client() as client:
         await client.place_variant(model, variant, Placement(replicas=replicas, pinned=pin))
-    wanted = [f"kept loaded on {replicas} workers"] * bool(replicas) + ["pinned"] * pin
+        workers = len(await client.workers())
+    wanted = [f"kept loaded on {replicas} worker{'s' * (replicas != 1)}"] * bool(replicas) + ["pinned"] * pin
     print(f"{model}:{variant} is {' and '.join(wanted) or 'loaded when it is asked for'}")
+    if replicas > workers:
+        print(f"there are {workers} worker{'s' * (workers != 1)} now: the others load it as soon as they are started")
 
 
 async def _drain(worker: str) -> None:

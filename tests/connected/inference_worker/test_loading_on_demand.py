@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,16 @@ async def test_a_replica_that_is_told_to_go_and_is_wanted_again_comes_back(
     await client.registry.send(worker.info.worker_id, LoadVariant(variant="a:int8"))
     await client.until(lambda workers: not ready(workers))
     await client.until(lambda workers: ready(workers) == {"a:int8"})
+
+
+async def test_the_replica_of_a_deleted_variant_ends(
+    start_worker: StartWorker, client: WorkerClient, store: Path
+) -> None:
+    """Accident: a model that was deleted by force holds its memory and its place until the worker is restarted."""
+    publish(store, "gone", "kept")
+    start_worker()
+    await client.until(bool)
+    await loaded(client, "gone")
+    await loaded(client, "kept")
+    shutil.rmtree(store / "gone")
+    await client.until(lambda workers: ready(workers) == {"kept:int8"})
