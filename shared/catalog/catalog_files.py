@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -20,7 +21,7 @@ _TABLES = frozenset({"models", "forms"})
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:
-    """Return the shipped catalogue with the entries and forms of the TOML files in another folder.
+    """Return the shipped catalogue with the entries and forms of the TOML files in another folder, smallest first.
 
     Raises:
         InvalidRequest: a file is no catalogue; the message names the file, the entry and the field.
@@ -44,7 +45,8 @@ def load_catalog(extra: Path | None = None) -> Catalog:
             for number, raw in enumerate(_models(table, path), start=1)
         ]
     _check_names(placed, forms)
-    return Catalog((entry for entry, _ in placed), forms)
+    entries = (entry for entry, _ in placed)
+    return Catalog(sorted(entries, key=lambda entry: entry.parameters or sys.maxsize), forms)
 
 
 def _read(path: Path) -> dict[str, object]:

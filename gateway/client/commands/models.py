@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.client.commands import engine
 from gateway.client.exits import told_failures
 from gateway.client.invocation import ovchat
+
+if TYPE_CHECKING:
+    from shared.catalog import CatalogEntry
 
 app = typer.Typer(help="List the published models; configure their engines.", invoke_without_command=True)
 app.command("engine", no_args_is_help=True)(engine.engine)
@@ -54,6 +57,20 @@ async def _models(*, json_: bool) -> None:
     print_table(headings, rows, empty=f"no models yet; `{ovchat('convert MODEL --follow')}` makes one")
 
 
+def _marks(entry: CatalogEntry) -> list[str]:
+    """What to know before a conversion is asked for; the stack where it is not the one that all have."""
+    from shared.catalog.stacks import load_stacks
+    from shared.errors import FamilyNotExported
+
+    stacks = load_stacks()
+    try:
+        stack = stacks.choose(entry.family)
+        needs = [] if stack == stacks.default else [f"needs:{stack}"]
+    except FamilyNotExported:
+        needs = ["not-exported"]
+    return [*("gated",) * entry.gated, *("remote-code",) * entry.trust_remote_code, *needs]
+
+
 async def _catalog(*, json_: bool) -> None:
     from gateway.client.session import http_client
     from gateway.client.table import print_json_list, print_table
@@ -68,8 +85,9 @@ async def _catalog(*, json_: bool) -> None:
             entry.id,
             ", ".join(entry.languages),
             entry.source_model,
-            " ".join(("gated",) * entry.gated + ("remote-code",) * entry.trust_remote_code),
+            entry.licence or "",
+            " ".join(_marks(entry)),
         )
         for entry in entries
     ]
-    print_table(("name", "languages", "source", ""), rows, empty="the catalogue is empty")
+    print_table(("name", "languages", "source", "licence", ""), rows, empty="the catalogue is empty")

@@ -45,8 +45,12 @@ def forms() -> dict[str, ChatForm]:
     return {name: form for name, form in found.items() if name is not None and form is not None}
 
 
+def template_of(name: str) -> str:
+    return form_template(forms()[name], prefix=PREFIXES.get(name, "<s>"), tokens=TOKENS)
+
+
 def prompt(name: str, messages: list[tuple[str, str]], *, generation: bool = True) -> str:
-    template = form_template(forms()[name], prefix=PREFIXES.get(name, "<s>"), tokens=TOKENS)
+    template = template_of(name)
     turns = [ChatTurn(role=role, content=content) for role, content in messages]  # type: ignore[arg-type]
     return render(template, {"messages": template_messages(turns), "add_generation_prompt": generation})
 
@@ -73,6 +77,23 @@ def test_a_prompt_is_as_written_out(name: str) -> None:
         for system in (True, False)
     }
     assert rendered == expected
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in PROMPTS.glob("*.json")))
+def test_hugging_face_renders_a_form_alike(name: str) -> None:
+    """Accident: the tutorial's own pipeline, which renders with it, is asked something else than ours."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    for chat in CHATS.values():
+        said = messages(chat, 5, system=True)
+        conversation = [{"role": role, "content": content} for role, content in said]
+        theirs, _ = render_jinja_template(
+            [conversation],
+            chat_template=template_of(name),
+            add_generation_prompt=True,
+            return_assistant_tokens_mask=False,
+        )
+        assert theirs == [prompt(name, said)]
 
 
 @pytest.mark.parametrize(

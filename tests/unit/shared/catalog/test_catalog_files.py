@@ -52,6 +52,12 @@ def test_the_estimate_of_the_demo_model_is_near_what_was_measured() -> None:
     assert demo.conversion_memory_bytes == pytest.approx(1.25e9, rel=0.25)
 
 
+def test_the_smallest_stands_first(tmp_path: Path) -> None:
+    (tmp_path / "more.toml").write_text(MINE)
+    entries = load_catalog(tmp_path).entries
+    assert (entries[0].id, entries[-1].id) == ("smollm2-135m-instruct", "mine")
+
+
 def test_a_gated_model_names_the_page_of_its_licence() -> None:
     catalog = load_catalog()
     gates = {entry.id: entry.gate for entry in catalog.entries}
