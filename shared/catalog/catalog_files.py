@@ -84,10 +84,14 @@ def _parse(model: type[_Model], raw: object, path: Path, title: str) -> _Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise _bad(path, title, f"{field}: {message}" if field else message) from error
+        raise _bad(path, title, "; ".join(_wrong_fields(error))) from error
+
+
+def _wrong_fields(error: ValidationError) -> Iterable[str]:
+    for wrong in error.errors(include_url=False):
+        field = ".".join(map(str, wrong["loc"]))
+        message = str(wrong["msg"]).removeprefix("Value error, ")
+        yield f"{field}: {message}" if field else message
 
 
 def _check_names(placed: Iterable[tuple[CatalogEntry, Path]], forms: Mapping[str, ChatForm]) -> None:

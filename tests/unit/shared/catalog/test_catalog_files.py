@@ -86,6 +86,7 @@ def test_a_folder_adds_models_and_forms(tmp_path: Path) -> None:
     [
         (MINE + 'langages = ["en"]', r"more\.toml, model mine: langages: Extra inputs"),
         (MINE.replace('["en"]', '["en", "tlh"]'), r"more\.toml, model mine: languages\.1: .*'en', 'zh' or 'ja'"),
+        (MINE.replace("family", "famly"), r"model mine: family: Field required; famly: Extra inputs"),
         (MINE.replace('id = "mine"', ""), r"more\.toml, model number 1: id: Field required"),
         (MINE + MINE, r"model mine: id: mine is taken by mine of more\.toml"),
         (MINE + 'aliases = ["mistral-7b"]', r"model mine: aliases: mistral-7b is taken by mistral-7b of mistral\.toml"),
