@@ -114,8 +114,12 @@ class Soak:
             "max_tokens": self._dice.randint(16, 96),
             "stream": True,
         }
-        async with http.stream("POST", "/v1/chat/completions", json=body) as response:
-            lines = [line async for line in response.aiter_lines() if line]
+        try:
+            async with http.stream("POST", "/v1/chat/completions", json=body) as response:
+                lines = [line async for line in response.aiter_lines() if line]
+        except httpx.TransportError as error:
+            self.ends[f"sse {type(error).__name__}"] += 1
+            return
         self.ends["sse" if lines and lines[-1] == "data: [DONE]" else f"sse {response.status_code} broken"] += 1
 
     async def _change_replicas(self, http: httpx.AsyncClient) -> None:
