@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-import redis
 
 from tests.helpers.browser import Browser, require_chromium
 from tests.helpers.page import Page
@@ -16,19 +15,19 @@ NETWORK_COMPLAINTS = ("Failed to load resource", "WebSocket connection to")
 
 
 @pytest.fixture(scope="package")
-def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """A gateway, a worker, and models that recite."""
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """A gateway, a worker, and models that recite, on a Redis of their own: they live longer than one file's tests."""
     require_chromium()
-    with redis.Redis.from_url(session_redis.url) as client:
-        client.flushall()
-    pool = Pool(tmp_path_factory.mktemp("page"), session_redis.url)
-    publish_reciters(pool)
+    server = RedisServer(tmp_path_factory.mktemp("page-redis")).start()
+    pool = Pool(tmp_path_factory.mktemp("page"), server.url)
     try:
+        publish_reciters(pool)
         pool.gateway()
         pool.worker({"OVCHAT_MAX_REPLICAS": "8", "OVCHAT_DRAIN_GRACE_SECONDS": "5"})
         yield pool
     finally:
         pool.stop()
+        server.stop()
 
 
 @pytest.fixture(scope="package")
