@@ -82,14 +82,22 @@ class WaitingQueue:
         return Enqueued(cast(Literal["queued", "exists", "overloaded"], outcome.decode()), position)
 
     async def take(
-        self, worker_id: str, variant: str, released_slots: int = 0, most_free_slots: int | None = None
+        self,
+        worker_id: str,
+        variant: str,
+        released_slots: int = 0,
+        most_free_slots: int | None = None,
+        *,
+        most_assigned: int | None = None,
     ) -> int:
         """Assign waiting heads to a worker's free slots; return how many, or -1 where its replica is not ready.
 
-        Only the worker itself gives slots back, and tells how many can be free at most.
+        Only the worker itself gives slots back, and tells how many can be free at most. A gateway says how many to
+        assign at most, so that a burst is spread.
         """
         most = "" if most_free_slots is None else most_free_slots
-        return cast(int, await self._take(args=[worker_id, variant, released_slots, most]))
+        limit = "" if most_assigned is None else most_assigned
+        return cast(int, await self._take(args=[worker_id, variant, released_slots, most, limit]))
 
     async def request(self, generation_id: str) -> GenerationRequest | None:
         """Return what a generation asks for; None where it expired."""

@@ -36,7 +36,7 @@ class Dispatcher:
         self._workerless_since: float | None = None
 
     async def place(self, variant: str, *, familiar: str | None = None, may_load: bool = True) -> Route:
-        """Assign what waits for ``model:variant`` where a slot is free, or have it loaded; return the last route.
+        """Assign the first that waits for ``model:variant`` where a slot is free, or have it loaded; return the route.
 
         The ``familiar`` worker is the one that knows the conversation which has just come.
         """
@@ -45,7 +45,7 @@ class Dispatcher:
             if route.action == "load" and may_load:
                 await self._load(variant, cast(str, route.worker_id))
             # A replica that closed since the registry was read answers -1: look again.
-            if route.action != "assign" or await self._queue.take(cast(str, route.worker_id), variant) >= 0:
+            if route.action != "assign" or await self._take_one(route, variant) >= 0:
                 return route
 
     async def sweep(self) -> dict[str, Route]:
@@ -54,6 +54,8 @@ class Dispatcher:
         for variant in await self._queue.waiting_variants():
             failure = await self._load_failure(variant)
             route = await self.place(variant, may_load=failure is None)
+            while route.action == "assign" and await self._redis.zcard(keys.waiting(variant)):
+                route = await self.place(variant, may_load=failure is None)
             # One worker's failure is no reason to fail what another one serves or is about to.
             if failure is not None and route.action == "load" and route.is_loading:
                 await self._fail_waiting(variant, failure, older_than_seconds=0.0)
@@ -71,6 +73,9 @@ class Dispatcher:
             )
             await self._fail_waiting(variant, late, older_than_seconds=self._max_wait_seconds)
         return routes
+
+    async def _take_one(self, route: Route, variant: str) -> int:
+        return await self._queue.take(cast(str, route.worker_id), variant, most_assigned=1)
 
     def _workers_are_gone(self, route: Route) -> bool:
         """Tell whether there has been no worker for so long that none is expected."""

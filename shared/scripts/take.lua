@@ -1,6 +1,8 @@
 -- Give a worker the heads of a variant's waiting set, as many as it has free slots, after giving slots back.
 -- ARGV: worker id, variant, slots given back (0 where the caller is a gateway), most slots that can be free by the
 --   worker's own count ('' where the caller is a gateway): a slot that was given back twice is gone by this
+--   most generations to assign ('' for as many as there are free slots): a gateway that places one after the other
+--   spreads a burst over the workers, and the first of them does not take all of it
 -- Returns the number of generations assigned, or -1 where this replica is not ready.
 local worker, variant, released = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local slots, field = POOL .. 'slots', worker .. '|' .. variant
@@ -12,7 +14,8 @@ if most and free > most then free = most end
 local waiting = POOL .. 'waiting:' .. variant
 local now = now_ms()
 local assigned, services = 0, 0
-while free > 0 do
+local most_assigned = tonumber(ARGV[5]) or free
+while free > 0 and assigned < most_assigned do
   local head = redis.call('ZPOPMIN', waiting)
   if #head == 0 then break end
   local gid = head[1]

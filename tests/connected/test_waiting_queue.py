@@ -5,6 +5,7 @@ import asyncio
 import orjson
 import pytest
 
+from gateway.generations.dispatcher import Dispatcher
 from shared import keys
 from shared.errors import Overloaded, WorkerLost
 from shared.journal import Journal, NewEntry, encode_frame
@@ -84,6 +85,22 @@ async def test_heads_go_to_free_slots_in_order(transport: AsyncRedis, queue: Wai
     assert await queue.take("w1", VARIANT, released_slots=1) == 1
     assert await queue.waiting_variants() == frozenset()
     assert await queue.request("g2") == a_request("g2")
+
+
+async def test_a_burst_is_spread_over_the_workers(
+    transport: AsyncRedis, queue: WaitingQueue, registry: Registry
+) -> None:
+    """The accident: the first worker takes everything that came in one moment, and the other one stands idle."""
+    await registry.heartbeat(a_worker("w2"), register=True)
+    for worker in ("w1", "w2"):
+        await registry.set_slots(worker, VARIANT, 8)
+    for number in range(6):
+        await queue.enqueue(a_request(f"g{number}"), "gw", 10)
+    dispatcher = Dispatcher(transport, queue, registry, max_wait_seconds=60)
+    assert (await dispatcher.place(VARIANT)).action == "assign"
+    assert await queue.position("g1", VARIANT) == 0, "one place, one generation"
+    await dispatcher.sweep()
+    assert [len(await commands(transport, worker)) for worker in ("w1", "w2")] == [3, 3]
 
 
 async def test_nothing_is_taken_by_a_replica_that_is_not_ready(queue: WaitingQueue, registry: Registry) -> None:
