@@ -64,11 +64,7 @@ def choose_route(variant: str, workers: Sequence[RegisteredWorker], *, familiar:
             return Route("wait")
     target = min(
         candidates,
-        key=lambda worker: (
-            len(worker.info.replicas),
-            -_free_budget_bytes(worker, workers),
-            worker.info.worker_id,
-        ),
+        key=lambda worker: _load_order(worker, workers),
     )
     return Route("load", target.info.worker_id, is_loading=not free)
 
@@ -79,11 +75,7 @@ def choose_hosts(variant: str, workers: Sequence[RegisteredWorker], replicas: in
     have = [worker for worker in open_workers if any(replica.key == variant for replica in worker.info.replicas)]
     others = sorted(
         (worker for worker in open_workers if worker not in have),
-        key=lambda worker: (
-            len(worker.info.replicas),
-            -_free_budget_bytes(worker, workers),
-            worker.info.worker_id,
-        ),
+        key=lambda worker: _load_order(worker, workers),
     )
     return tuple(worker.info.worker_id for worker in others[: max(0, replicas - len(have))])
 
@@ -97,6 +89,11 @@ def _free_share(variant: str, worker: RegisteredWorker) -> float:
 
 def _emptiness(variant: str, worker: RegisteredWorker) -> tuple[float, int, str]:
     return _free_share(variant, worker), worker.free_slots[variant], worker.info.worker_id
+
+
+def _load_order(worker: RegisteredWorker, workers: Sequence[RegisteredWorker]) -> tuple[int, int, str]:
+    """Return what sorts first the worker that shall load a variant: few replicas, then much memory left."""
+    return len(worker.info.replicas), -_free_budget_bytes(worker, workers), worker.info.worker_id
 
 
 def _free_budget_bytes(worker: RegisteredWorker, workers: Sequence[RegisteredWorker]) -> int:

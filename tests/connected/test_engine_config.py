@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import redis
 
 from shared import keys
-from tests.e2e.test_cli import ovchat
+from tests.helpers.command_line import clean_environment, ovchat
 from tests.helpers.pool import Pool
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import ADMIN_KEY, wait_until
@@ -153,8 +152,7 @@ def _worker(scene: Scene) -> str:
 
 
 def test_the_command_line_configures_and_shows_it(scene: Scene) -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")}
-    environment = {**kept, "OVCHAT_URL": str(scene.client.base_url), "OVCHAT_API_KEY": ADMIN_KEY}
+    environment = {**clean_environment(), "OVCHAT_URL": str(scene.client.base_url), "OVCHAT_API_KEY": ADMIN_KEY}
     wanted = ("--set", "max_sequences=3", "--set", "prefix_caching=false", "--set", "KV_CACHE_PRECISION=u8")
     outcome = ovchat(environment, "models", "engine", "sample:int4", *wanted)
     assert outcome.returncode == 0, outcome.stderr

@@ -2,102 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
-import re
-import select
 import signal
-import subprocess
-import sys
-import termios
-import time
 from collections.abc import Iterator
 
 import pytest
-import redis
 
 from gateway.client.invocation import ovchat as ovchat_as_called
 from gateway.client.terminal import printable
-from tests.helpers.pool import Pool
+from tests.helpers.command_line import Terminal, environment_of, ovchat
+from tests.helpers.pool import Pool, sample_pool
 from tests.helpers.redis_server import RedisServer, free_port
-from tests.helpers.services import ADMIN_KEY
-from tests.helpers.variants import publish_sample_variant
 
 pytestmark = [pytest.mark.connected, pytest.mark.e2e]
-OVCHAT = (sys.executable, "-c", "from gateway.client.command_line import main; main()")
 
 
 @pytest.fixture(scope="module")
 def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    with redis.Redis.from_url(session_redis.url) as client:
-        client.flushall()
-    pool = Pool(tmp_path_factory.mktemp("pool"), session_redis.url)
-    publish_sample_variant(pool.store_path, session_redis.url)
-    try:
-        pool.gateway()
-        pool.worker()
+    with sample_pool(tmp_path_factory.mktemp("pool"), session_redis.url) as pool:
         yield pool
-    finally:
-        pool.stop()
 
 
 @pytest.fixture(scope="module")
 def environment(pool: Pool) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")}
-    return {**kept, "OVCHAT_URL": pool.gateways[0].url, "OVCHAT_API_KEY": ADMIN_KEY, "COLUMNS": "200"}
-
-
-def ovchat(environment: dict[str, str], *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*OVCHAT, *arguments], env=environment, input=given, capture_output=True, text=True, timeout=90, check=False
-    )
-
-
-class Terminal:
-    """A command on a terminal of its own, as a person has it."""
-
-    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
-        self._master, slave = pty.openpty()
-        self.seen = ""
-        self.process = subprocess.Popen(
-            [*OVCHAT, *arguments],
-            env={**environment, "TERM": "xterm"},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            # The terminal's Ctrl-C goes to the process group that controls it.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no other thread runs here
-        )
-        os.close(slave)
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def until(self, pattern: str, *, seconds: float = 60.0, pressing: str = "") -> None:
-        """Read until the pattern is seen; what was read up to there counts no more.
-
-        `pressing` is typed again every two seconds of silence, as a person would.
-        """
-        deadline = time.monotonic() + seconds
-        while (found := re.search(pattern, self.seen)) is None:
-            readable, _, _ = select.select([self._master], [], [], 2.0 if pressing else 0.1)
-            if readable:
-                self.seen += os.read(self._master, 65536).decode("utf-8", "replace")
-            elif pressing:
-                self.type(pressing)
-            assert time.monotonic() < deadline, f"{pattern!r} not seen in {self.seen!r}"
-        self.seen = self.seen[found.end() :]
-
-    def end(self) -> int:
-        try:
-            return self.process.wait(30)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            os.close(self._master)
+    return environment_of(pool.gateways[0], COLUMNS="200")
 
 
 def test_lists_are_tables_for_people_and_json_for_scripts(environment: dict[str, str]) -> None:

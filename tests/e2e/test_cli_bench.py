@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from gateway.client.bench.report import BenchReport
-from tests.e2e.test_cli import OVCHAT, Terminal, ovchat
+from tests.helpers.command_line import OVCHAT, Terminal, environment_of, ovchat
 from tests.helpers.demo_store import MODEL
-from tests.helpers.pool import Pool
+from tests.helpers.pool import Pool, sample_pool
 from tests.helpers.redis_server import RedisServer
-from tests.helpers.services import ADMIN_KEY, Gateway
-from tests.helpers.variants import publish_sample_variant
+from tests.helpers.services import Gateway
 
 pytestmark = [pytest.mark.connected, pytest.mark.e2e]
 
 
 @pytest.fixture(scope="module")
 def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    with redis.Redis.from_url(session_redis.url) as client:
-        client.flushall()
-    pool = Pool(tmp_path_factory.mktemp("pool"), session_redis.url)
-    publish_sample_variant(pool.store_path, session_redis.url)
-    try:
-        pool.gateway()
-        pool.worker()
+    with sample_pool(tmp_path_factory.mktemp("pool"), session_redis.url) as pool:
         yield pool
-    finally:
-        pool.stop()
 
 
 @pytest.fixture(scope="module")
 def environment(pool: Pool) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")}
-    return {**kept, "OVCHAT_URL": pool.gateways[0].url, "OVCHAT_API_KEY": ADMIN_KEY}
+    return environment_of(pool.gateways[0])
 
 
 def test_steps_are_tables_and_a_document_and_leave_no_chats(environment: dict[str, str], tmp_path: Path) -> None:
@@ -109,8 +97,7 @@ def test_what_cannot_be_measured_is_one_clear_line(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_comparison_runs_the_same_prompts_through_all_three(demo_platform: Gateway, demo_store: Path) -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")}
-    environment = {**kept, "OVCHAT_URL": demo_platform.url, "OVCHAT_API_KEY": ADMIN_KEY}
+    environment = environment_of(demo_platform)
     wanted = ("--compare", "optimum,in-process", "--rounds", "2", "--concurrency", "2", "--max-new-tokens", "6")
     # Two processes import and load beside the platform, which takes minutes on a machine that is busy.
     outcome = subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -13,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_cli import OVCHAT, Terminal
+from tests.helpers.command_line import OVCHAT, Terminal, environment_of
 from tests.helpers.pool import Pool
-from tests.helpers.services import ADMIN_KEY, wait_until
+from tests.helpers.services import wait_until
 from tests.helpers.variants import publish_sample_variant
 
 pytestmark = [pytest.mark.connected, pytest.mark.e2e]
@@ -41,8 +40,7 @@ def pool(redis_url: str, tmp_path: Path) -> Iterator[Pool]:
 
 @pytest.fixture
 def environment(pool: Pool) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")}
-    return {**kept, "OVCHAT_URL": pool.gateways[0].url, "OVCHAT_API_KEY": ADMIN_KEY}
+    return environment_of(pool.gateways[0])
 
 
 def test_a_conversation_outlives_an_answer_that_was_given_up(pool: Pool, environment: dict[str, str]) -> None:

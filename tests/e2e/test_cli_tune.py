@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
-from tests.e2e.test_cli import OVCHAT, Terminal, ovchat
+from tests.helpers.command_line import OVCHAT, Terminal, environment_of, ovchat
 from tests.helpers.demo_store import MODEL
-from tests.helpers.pool import Pool
+from tests.helpers.pool import Pool, sample_pool
 from tests.helpers.redis_server import RedisServer
-from tests.helpers.services import ADMIN_KEY, Gateway
-from tests.helpers.variants import publish_sample_variant
+from tests.helpers.services import Gateway
 
 pytestmark = [pytest.mark.connected, pytest.mark.e2e]
 
@@ -24,27 +21,14 @@ SHORT = ("--only", "ENABLE_HYPER_THREADING", "--rounds", "1")
 
 @pytest.fixture(scope="module")
 def pool(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    with redis.Redis.from_url(session_redis.url) as client:
-        client.flushall()
-    pool = Pool(tmp_path_factory.mktemp("pool"), session_redis.url)
-    publish_sample_variant(pool.store_path, session_redis.url)
-    try:
-        pool.gateway()
+    with sample_pool(tmp_path_factory.mktemp("pool"), session_redis.url, workers=0) as pool:
         yield pool
-    finally:
-        pool.stop()
-
-
-def environment_of(gateway: Gateway, store: Path, **settings: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")}
-    ours = {"OVCHAT_URL": gateway.url, "OVCHAT_API_KEY": ADMIN_KEY, "OVCHAT_MODEL_STORE": str(store)}
-    return {**kept, **ours, **settings}
 
 
 @pytest.fixture
 def environment(pool: Pool) -> dict[str, str]:
     speed = {"OVCHAT_ENGINE": "sample", "OVCHAT_SAMPLE_TOKENS_PER_SECOND": "200"}
-    return environment_of(pool.gateways[0], pool.store_path, **speed)
+    return environment_of(pool.gateways[0], OVCHAT_MODEL_STORE=str(pool.store_path), **speed)
 
 
 def tunings(gateway: Gateway, path: str = "/api/v1/models/sample/int4/engine") -> list[dict[str, object]]:
@@ -98,7 +82,7 @@ def test_what_cannot_be_tuned_is_one_clear_line(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_demo_model_is_tuned(demo_platform: Gateway, demo_store: Path) -> None:
-    environment = environment_of(demo_platform, demo_store)
+    environment = environment_of(demo_platform, OVCHAT_MODEL_STORE=str(demo_store))
     wanted = ("--only", "INFERENCE_PRECISION_HINT", "--mode", "latency", "--rounds", "1")
     outcome = subprocess.run(
         [*OVCHAT, "tune", f"{MODEL}:int4", *wanted],

@@ -1,12 +1,11 @@
 """Keys, sign-ins and the command line, as tests of users need them."""
 
-import os
 import subprocess
-import sys
 from typing import Any
 
 import httpx
 
+from tests.helpers.command_line import clean_environment, ovchat
 from tests.helpers.services import Gateway
 
 #: What the page says with each change.
@@ -31,6 +30,4 @@ def sign_in(client: httpx.Client, key: str) -> httpx.Response:
 
 
 def run_ovchat(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")}
-    command = [sys.executable, "-c", "from gateway.client.command_line import main; main()", *arguments]
-    return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=60, check=False)
+    return ovchat(clean_environment() | environment, *arguments)

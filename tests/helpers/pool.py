@@ -1,10 +1,13 @@
 """A gateway and inference workers with the `sample` engine, as real processes on one Redis."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import redis
+
 from tests.helpers.services import Gateway, Service, wait_until
+from tests.helpers.variants import publish_sample_variant
 
 
 class Pool:
@@ -52,3 +55,19 @@ class Pool:
             for service in reversed((*self.workers, *self.gateways)):
                 if service.process is not None:
                     stack.callback(service.stop)
+
+
+@contextmanager
+def sample_pool(folder: Path, redis_url: str, *, workers: int = 1) -> Iterator[Pool]:
+    """A pool on an emptied Redis with a published sample variant, a gateway and so many workers."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    pool = Pool(folder, redis_url)
+    publish_sample_variant(pool.store_path, redis_url)
+    try:
+        pool.gateway()
+        for _ in range(workers):
+            pool.worker()
+        yield pool
+    finally:
+        pool.stop()

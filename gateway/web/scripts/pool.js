@@ -5,6 +5,7 @@ import { get, request } from "./api.js";
 import { confirmed } from "./dialogs.js";
 import { element, make, renew } from "./elements.js";
 import { megabytes } from "./models.js";
+import { Polled } from "./polled.js";
 import { table } from "./table.js";
 
 const PAUSE_MS = 2000;
@@ -72,28 +73,16 @@ function workerView(worker, order, drain) {
   );
 }
 
-export class Pool {
-  #timer = 0;
-  #shown = false;
+export class Pool extends Polled {
+  pauseMs = PAUSE_MS;
 
   constructor(onRefused, onWorkers) {
+    super(element("pool-problem"));
     this.onRefused = onRefused;
     this.onWorkers = onWorkers;
-    this.problem = element("pool-problem");
   }
 
-  start() {
-    this.#shown = true;
-    this.problem.textContent = "";
-    return this.read();
-  }
-
-  stop() {
-    this.#shown = false;
-    clearTimeout(this.#timer);
-  }
-
-  async read() {
+  async refresh() {
     const target = element("workers");
     try {
       const { data } = await get("/api/v1/workers");
@@ -103,8 +92,6 @@ export class Pool {
       target.replaceChildren(make("p", { class: "wrong", text: error.message }));
       this.onRefused(error);
     }
-    clearTimeout(this.#timer);
-    if (this.#shown) this.#timer = setTimeout(() => this.read(), PAUSE_MS);
   }
 
   #show(target, workers) {

@@ -6,6 +6,7 @@ import { element, make, renew } from "./elements.js";
 import { fill } from "./form-dialog.js";
 import { LANGUAGE_NAMES } from "./examples.js";
 import { megabytes } from "./models.js";
+import { Polled } from "./polled.js";
 import { table } from "./table.js";
 
 const PAUSE_MS = 3000;
@@ -33,29 +34,20 @@ function tags(isDefault, isChosen, { replicas, pinned }) {
   ].filter(Boolean);
 }
 
-export class Published {
-  #timer = 0;
-  #shown = false;
+export class Published extends Polled {
   #ending = new Set(); // variants whose deletion the converter was asked for
   #last = "";
 
   constructor(onRefused) {
+    super(element("published-problem"));
     this.onRefused = onRefused;
-    this.problem = element("published-problem");
   }
 
-  start() {
-    this.#shown = true;
-    this.problem.textContent = "";
-    return this.read();
+  get pauseMs() {
+    return this.#ending.size ? ENDING_PAUSE_MS : PAUSE_MS;
   }
 
-  stop() {
-    this.#shown = false;
-    clearTimeout(this.#timer);
-  }
-
-  async read() {
+  async refresh() {
     try {
       const { data } = await get("/api/v1/models");
       const there = new Set(data.flatMap((model) => model.variants.map(keyOf)));
@@ -70,8 +62,6 @@ export class Published {
       this.problem.textContent = error.message;
       this.onRefused(error);
     }
-    clearTimeout(this.#timer);
-    if (this.#shown) this.#timer = setTimeout(() => this.read(), this.#ending.size ? ENDING_PAUSE_MS : PAUSE_MS);
   }
 
   #show(models) {
