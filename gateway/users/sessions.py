@@ -27,7 +27,8 @@ class SessionStore:
         """Begin a session of a key; return its token, which only the cookie holds."""
         token = secrets.token_urlsafe(32)
         name, theirs = keys.session(digest_of(token)), keys.user_sessions(user)
-        now_ms = int(time.time() * 1000)
+        # With its fraction: of two that begin in one millisecond the later one must count as later.
+        now_ms = time.time() * 1000
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.set(name, key_digest, ex=SESSION_SECONDS)
             pipeline.zremrangebyscore(theirs, "-inf", now_ms)

@@ -116,8 +116,12 @@ def test_a_client_that_does_not_read_holds_nothing_open(
     body = json.dumps({**QUESTION, "model": "fast", "stream": True, "max_tokens": 199_000, "ignore_eos": True})
     with socket.create_connection(("127.0.0.1", other.port)) as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {created['key']}\r\n"
-        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        connection.recv(100)
+        connection.sendall(
+            f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        answer = connection.recv(1000)
+        assert b" 200 " in answer, answer
+        assert database.exists(keys.in_hand("deaf")), "it is at work"
         revoke(gateway, created)
         wait_until(
             lambda: not database.exists(keys.in_hand("deaf")), seconds=SOON_SECONDS, what="the generation is cancelled"

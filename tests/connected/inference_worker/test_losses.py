@@ -213,5 +213,6 @@ async def test_a_generation_that_was_failed_from_outside_is_stopped(
     await client.entries_until(generation_id, lambda entries: len(entries) > 3)
     state = await client.redis.hgetall(keys.generation_state(generation_id))
     entry = NewEntry(generation_id, int(state[b"attempt"]), "finished", int(state[b"seq"]), (), b"{}")
+    assert (await client.registry.workers())[0].free_slots[VARIANT] == 7, "it is at work"
     await client.journal.append("somebody", [entry])
     await client.until(lambda workers: workers[0].free_slots[VARIANT] == 8)
