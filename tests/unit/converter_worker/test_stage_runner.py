@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from converter_worker.stage_runner import STOP_GRACE_SECONDS, StageRun, StageRunner, StageStopped
+from converter_worker.stage_runner import STOP_GRACE_SECONDS, StageRun, StageRunner, StageStopped, StageUsage
 from shared.errors import DiskFull, InternalError, NotCausalLm, StageCrashed
 
 MODULE = "tests.helpers.sample_stage"
@@ -147,6 +147,69 @@ def test_closing_from_another_thread_ends_a_running_stage(runner: StageRunner, s
     assert gone(pids[0])
 
 
+def test_stages_run_side_by_side(runner: StageRunner, sample: Callable[..., StageRun]) -> None:
+    """Variants are compressed at once: a stage must get its own reports, not those of the one beside it."""
+    first_runs, stop = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def hang() -> None:
+        with pytest.raises(StageStopped):
+            runner.run(sample("hang", on_progress=lambda *_: first_runs.set(), should_stop=stop.is_set))
+        seen.append("stopped")
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    assert first_runs.wait(30)
+    hanging = runner.child_pid
+    usages: list[StageUsage] = []
+    result = runner.run(sample("succeed", on_exit=usages.append))
+    assert result["pid"] != hanging
+    assert runner.child_pid == hanging
+    assert usages[0].peak_bytes > 1 << 20
+    stop.set()
+    thread.join(timeout=10)
+    assert seen == ["stopped"]
+
+
+def test_the_neighbour_of_a_crash_ends_in_peace(runner: StageRunner, sample: Callable[..., StageRun]) -> None:
+    """A crash makes the parent doubtful; replacing it must not kill the other variant that is being compressed."""
+    first_runs, go_on = threading.Event(), threading.Event()
+    outcome: list[type[Exception]] = []
+
+    def hang() -> None:
+        try:
+            runner.run(sample("hang", on_progress=lambda *_: first_runs.set(), should_stop=go_on.is_set))
+        except (StageStopped, StageCrashed) as error:
+            outcome.append(type(error))
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    assert first_runs.wait(30)
+    old_parent = runner.parent_pid
+    with pytest.raises(StageCrashed):
+        runner.run(sample("crash"))
+    assert runner.run(sample("succeed"))["pid"]
+    assert runner.parent_pid != old_parent
+    assert not outcome
+    go_on.set()
+    thread.join(timeout=10)
+    assert outcome == [StageStopped]
+    assert gone(old_parent or 0)
+
+
+def test_what_a_caller_gives_up_does_not_go_on(runner: StageRunner, sample: Callable[..., StageRun]) -> None:
+    """A job that was taken over raises from its progress report: its child must not work on beside the new one's."""
+    pids: list[int | None] = []
+
+    def give_up(progress: float | None, message: str) -> None:
+        pids.append(runner.child_pid)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        runner.run(sample("hang", on_progress=give_up))
+    assert gone(pids[0] or 0)
+
+
 def test_no_process_outlives_a_killed_worker(tmp_path: Path) -> None:
     """A worker that is killed cannot clean up; without care its stage would go on for hours beside its successor."""
     pids = tmp_path / "pids"
@@ -157,7 +220,7 @@ def test_no_process_outlives_a_killed_worker(tmp_path: Path) -> None:
         from converter_worker.stage_runner import StageRun, StageRunner
         runner = StageRunner(lazy=True)
         def note(*_):
-            Path({str(pids)!r}).write_text(f"{{runner.child_pid}} {{runner._parent.pid}}")
+            Path({str(pids)!r}).write_text(f"{{runner.child_pid}} {{runner.parent_pid}}")
         runner.run(StageRun("sample", {{"action": "hang"}}, Path({str(tmp_path / "log")!r}), 60.0, module={MODULE!r},
                             on_progress=note))
         """
