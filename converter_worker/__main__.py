@@ -19,6 +19,7 @@ from converter_worker.health import beat
 from converter_worker.job_store import JobStore, StageTicket, Superseded
 from converter_worker.reaper import MAX_ATTEMPTS, Reaper
 from converter_worker.stage_runner import StageRunner
+from converter_worker.store_runs import StoreRuns
 from converter_worker.tasks import register_tasks, ticket_sender
 from converter_worker.variant_index import VariantIndex
 from shared.catalog import load_catalog
@@ -49,7 +50,7 @@ def run(settings: ConverterSettings) -> int:
     runner = StageRunner(threads=settings.converter_threads, telemetry=settings.telemetry)
     app = make_celery(settings)
     conversions = Conversions(settings, jobs, store, catalog, index, runner, ticket_sender(app), stopping)
-    register_tasks(app, conversions, store, index)
+    register_tasks(app, conversions, store, index, StoreRuns(settings, state, jobs, store))
 
     def give_up(ticket: StageTicket) -> None:
         error = StageCrashed(f"The conversion was taken up {MAX_ATTEMPTS} times and its converter was lost every time.")

@@ -93,6 +93,19 @@ class JobStore:
         ]
         return [view for view in views if view is not None]
 
+    def sources(self, *, unfinished: bool) -> frozenset[str]:
+        """Return the sources of all jobs that are remembered, or of the unfinished ones."""
+        ids = [raw.decode() for raw in cast(list[bytes], self._redis.zrange(keys.CONVERSIONS, 0, -1))]
+        pipeline = self._redis.pipeline(transaction=False)
+        for conversion_id in ids:
+            pipeline.hmget(keys.conversion_job(conversion_id), "state", "plan")
+        found = cast(list[tuple[bytes | None, bytes | None]], pipeline.execute())
+        return frozenset(
+            orjson.loads(plan)["source_model"]
+            for state, plan in found
+            if state is not None and plan is not None and not (unfinished and orjson.loads(state) in ENDED)
+        )
+
     def claim(self, ticket: StageTicket) -> JobView | None:
         """Take a stage for this worker; None for a delivery that is old, a duplicate, or of a job that has ended."""
         job_key = keys.conversion_job(ticket.conversion_id)

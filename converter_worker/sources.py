@@ -69,6 +69,13 @@ def resolve_source(
     return HubSource(source_model, revision)
 
 
+def hub_repository(source_model: str) -> str | None:
+    """Return the repository of the hub that a source is in, None for one that is a path."""
+    parts = source_model.split("/")
+    repository = "/".join(parts[:2])
+    return repository if source_model[:1] not in "/.~" and _HUB_ID.match(repository) else None
+
+
 def _below_a_root(folder: Path, roots: tuple[Path, ...]) -> Path:
     """Return where a folder really stands, its links followed; refuse it where that is not below a root."""
     place = folder.resolve()

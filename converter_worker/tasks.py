@@ -7,14 +7,12 @@ from celery.exceptions import Reject
 
 from converter_worker.conversion import Conversions, ShuttingDown
 from converter_worker.job_store import StageTicket
+from converter_worker.store_runs import StoreRuns
+from converter_worker.variant_deletion import delete_published
 from converter_worker.variant_index import VariantIndex
 from shared import keys
-from shared.errors import VariantNotPublished
-from shared.log import get_logger
 from shared.model_store import ModelStore
 from shared.schemas.conversion import Stage
-
-log = get_logger(__name__)
 
 
 def ticket_sender(app: Celery) -> Callable[[StageTicket], None]:
@@ -35,7 +33,9 @@ def ticket_sender(app: Celery) -> Callable[[StageTicket], None]:
     return send
 
 
-def register_tasks(app: Celery, conversions: Conversions, store: ModelStore, index: VariantIndex) -> None:
+def register_tasks(
+    app: Celery, conversions: Conversions, store: ModelStore, index: VariantIndex, runs: StoreRuns
+) -> None:
     """Give the application its tasks, bound to their services."""
 
     @app.task(name=keys.TASK_RUN_STAGE)  # type: ignore[untyped-decorator]
@@ -46,13 +46,12 @@ def register_tasks(app: Celery, conversions: Conversions, store: ModelStore, ind
             raise Reject("the worker shuts down", requeue=True) from error
 
     @app.task(name=keys.TASK_DELETE_VARIANT)  # type: ignore[untyped-decorator]
-    def delete_variant(model: str, variant: str) -> None:
-        try:
-            store.delete(model, variant)
-        except VariantNotPublished:
-            log.info("variant_deleted_before", model=model, variant=variant)
-        index.remove(model, variant)
-        log.info("variant_deleted", model=model, variant=variant)
+    def delete_variant(model: str, variant: str, created_at: str) -> None:
+        delete_published(store, index, model, variant, created_at)
+
+    @app.task(name=keys.TASK_STORE_RUN)  # type: ignore[untyped-decorator]
+    def run_over_store(run_id: str) -> None:
+        runs.carry_out(run_id)
 
     @app.task(name=keys.TASK_REINDEX)  # type: ignore[untyped-decorator]
     def reindex() -> None:

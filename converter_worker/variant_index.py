@@ -55,6 +55,22 @@ class VariantIndex:
             pipeline.hdel(keys.DEFAULT_VARIANTS, model)
         pipeline.execute()
 
+    def forget(self, model: str, variant: str) -> None:
+        """Remove a variant with all that admins wanted of it: its engine's configuration, tunings and placement.
+
+        Only for a variant that was deleted: one whose folder is away for a while keeps them.
+        """
+        self.remove(model, variant)
+        name = f"{model}:{variant}"
+        tuned = cast(list[bytes], self._redis.hkeys(keys.TUNINGS))
+        tunings = [field for field in tuned if field.startswith(f"{name}|".encode())]
+        pipeline = self._redis.pipeline()
+        pipeline.hdel(keys.PLACEMENTS, name)
+        pipeline.hdel(keys.ENGINE_CONFIGS, name)
+        if tunings:
+            pipeline.hdel(keys.TUNINGS, *tunings)
+        pipeline.execute()
+
     def _is_published(self, model: str, variant: str) -> bool:
         try:
             self._store.manifest(model, variant)

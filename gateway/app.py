@@ -29,6 +29,7 @@ from gateway.openapi import install_openapi
 from gateway.page import install_page
 from gateway.realtime import endpoints as realtime
 from gateway.state import GatewayState, open_state
+from gateway.store import endpoints as store
 from gateway.usage import endpoints as usage
 from gateway.users import endpoints as users
 from gateway.users import session_endpoints as session
@@ -63,6 +64,7 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
         conversions,
         models,
         engines,
+        store,
         workers,
         usage,
         catalog,

@@ -26,9 +26,13 @@ class ConversionTasks:
         """Send the first stage of a job."""
         await self._send(keys.TASK_RUN_STAGE, conversion_id=conversion_id, stage="resolve", attempt=1)
 
-    async def delete_variant(self, model: str, variant: str) -> None:
-        """Ask for a published variant to be deleted."""
-        await self._send(keys.TASK_DELETE_VARIANT, model=model, variant=variant)
+    async def delete_variant(self, model: str, variant: str, created_at: str) -> None:
+        """Ask for a published variant to be deleted; one that was made at another time is left alone."""
+        await self._send(keys.TASK_DELETE_VARIANT, model=model, variant=variant, created_at=created_at)
+
+    async def run_over_store(self, run_id: str) -> None:
+        """Ask for a run over the model store."""
+        await self._send(keys.TASK_STORE_RUN, run_id=run_id)
 
     async def _send(self, task: str, **kwargs: str | int) -> None:
         # Celery's client blocks, so it gets a thread of its own.

@@ -34,6 +34,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "generation_not_found": 404,
     "chat_not_found": 404,
     "worker_not_found": 404,
+    "store_run_not_found": 404,
     "journal_expired": 410,
     "conflict": 409,
     "variant_exists": 409,

@@ -29,6 +29,7 @@ from gateway.limits.user_limits import DefaultLimits, UserLimits
 from gateway.models.index import ModelIndex
 from gateway.models.placements import Placements
 from gateway.models.variant_engines import VariantEngines
+from gateway.store.runs import StoreRunService
 from gateway.usage.store import UsageStore
 from gateway.users.audit import AuditLog
 from gateway.users.authenticator import Authenticator
@@ -75,6 +76,7 @@ class GatewayState:
     admission: Admission
     conversions: ConversionService
     conversion_tasks: ConversionTasks
+    store_runs: StoreRunService
     metrics: GatewayMetrics
     api_keys: KeyStore
     sessions: SessionStore
@@ -185,6 +187,7 @@ async def open_state(
             admission=Admission(transport, models, chats, finalizer, entry),
             conversions=ConversionService(redis, state_blocking, models, catalog, tasks),
             conversion_tasks=tasks,
+            store_runs=StoreRunService(redis, tasks),
             metrics=metrics,
             api_keys=api_keys,
             sessions=sessions,

@@ -24,7 +24,6 @@ WISH_SECONDS = 20.0
 #: After this long the least valuable busy replica takes nothing more, so that a wanted one is not kept out for ever.
 PATIENCE_SECONDS = 20.0
 _LOOK_SECONDS = 0.5
-_GIB = 1 << 30
 
 
 @dataclass(slots=True)
@@ -130,8 +129,8 @@ class LoadAdmission:
         budget = self._memory.budget_bytes
         if need.load_bytes > budget:
             raise LoadFailed(
-                f"{variant} needs {need.load_bytes / _GIB:.1f} GiB of memory to load and the worker may use "
-                f"{budget / _GIB:.1f} GiB. Take a smaller variant, or raise OVCHAT_MEMORY_BUDGET_BYTES, or lower "
+                f"{variant} needs {need.load_bytes / 1e9:.1f} GB of memory to load and the worker may use "
+                f"{budget / 1e9:.1f} GB. Take a smaller variant, or raise OVCHAT_MEMORY_BUDGET_BYTES, or lower "
                 "OVCHAT_KV_CACHE_BYTES or what `ovchat models engine` says of its KV cache."
             )
 

@@ -127,6 +127,12 @@ class WorkerNotFound(NotFound):
     code = "worker_not_found"
 
 
+class StoreRunNotFound(NotFound):
+    """No run over the model store has this id, or it was a day ago."""
+
+    code = "store_run_not_found"
+
+
 class GenerationNotFound(NotFound):
     """No generation of this user has this id."""
 

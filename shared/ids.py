@@ -11,7 +11,7 @@ _NAME = re.compile(NAME_PATTERN)
 
 
 def new_id(prefix: str) -> str:
-    """Return a fresh id such as ``gen_0f3a…``; prefixes: gen, msg, chat, conv, gw, w."""
+    """Return a fresh id such as ``gen_0f3a…``; prefixes: gen, msg, chat, conv, run, gw, w."""
     return f"{prefix}_{secrets.token_hex(12)}"
 
 

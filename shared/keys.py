@@ -56,6 +56,14 @@ def conversion_pending(conversion_id: str, attempt: int) -> str:
     return f"ovchat:{{{conversion_id}}}:pending:{attempt}"
 
 
+# --- state: the model store ----------------------------------------------------------------------------------------
+
+
+def store_run(run_id: str) -> str:
+    """StoreRun JSON with a time to live: what a collection or a verification of the model store found."""
+    return f"ovchat:{{store}}:run:{run_id}"
+
+
 # --- state: chats ---------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +261,10 @@ CELERY_PREFIX = "ovchat-celery:"
 CONVERSION_QUEUE = "conversions"
 #: Task: run one stage of a conversion; keyword arguments conversion_id, stage, attempt, and variant for compress.
 TASK_RUN_STAGE = "ovchat.conversion.run_stage"
-#: Task: delete a published variant; keyword arguments model, variant.
+#: Task: delete a published variant; keyword arguments model, variant, created_at (the manifest's: a late delivery
+#: leaves a variant alone that was made since).
 TASK_DELETE_VARIANT = "ovchat.store.delete_variant"
+#: Task: collect left-overs or verify variants, as the StoreRun says; keyword argument run_id.
+TASK_STORE_RUN = "ovchat.store.run"
 #: Task: rebuild the index of variants from the manifests.
 TASK_REINDEX = "ovchat.store.reindex"

@@ -62,20 +62,24 @@ class ModelStore:
             raise VariantNotPublished(f"{model}:{variant} is no valid name of a variant.")
         return self.path / model / variant
 
-    def manifests(self) -> Iterator[Manifest]:
-        """Yield the manifest of every published variant, by name; what is half made or damaged is left out."""
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield model and variant of every folder that stands where a variant would, published or not, by name."""
         if not self.path.is_dir():
             return
         for model_dir in sorted(self.path.iterdir()):
             if not is_name(model_dir.name) or not model_dir.is_dir():
                 continue
             for variant_dir in sorted(model_dir.iterdir()):
-                if not is_name(variant_dir.name):
-                    continue
-                try:
-                    yield self.manifest(model_dir.name, variant_dir.name)
-                except (VariantNotPublished, VariantCorrupt):
-                    continue
+                if is_name(variant_dir.name):
+                    yield model_dir.name, variant_dir.name
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Yield the manifest of every published variant, by name; what is half made or damaged is left out."""
+        for model, variant in self.names():
+            try:
+                yield self.manifest(model, variant)
+            except (VariantNotPublished, VariantCorrupt):
+                continue
 
     def manifest(self, model: str, variant: str) -> Manifest:
         """Return a variant's manifest.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 
 def megabytes(size_bytes: int) -> str:
-    """``86 MB``, with decimal megabytes as in the models' own descriptions."""
-    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.0f} kB"
+    """``86 MB``, ``1.2 GB`` or ``12 kB``: decimal units everywhere, as on the page and in models' own descriptions."""
+    if size_bytes >= 1e9:
+        return gigabytes(size_bytes)
+    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes >= 1e6 or not size_bytes else f"{size_bytes / 1e3:,.0f} kB"
 
 
 def rate(compression_rate: float | None) -> str:
@@ -14,5 +16,5 @@ def rate(compression_rate: float | None) -> str:
 
 
 def gigabytes(size_bytes: int) -> str:
-    """Return a size of memory in GiB."""
-    return f"{size_bytes / (1 << 30):.1f} GiB"
+    """``25.8 GB``."""
+    return f"{size_bytes / 1e9:.1f} GB"

@@ -20,6 +20,7 @@ from shared.schemas.common import Message
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
 from shared.schemas.engine_config import EngineConfig, Tuning
 from shared.schemas.models import Placement, VariantRecord
+from shared.schemas.store import StoreRun
 from shared.schemas.usage import UsageDay
 from shared.schemas.users import CreatedKey, KeyChange, KeyRecord, NewKey
 from shared.schemas.workers import WorkerInfo
@@ -164,6 +165,18 @@ class HttpClient:
         await self._call(
             "DELETE", f"/api/v1/models/{_segment(model)}/{_segment(variant)}{'?force=true' if force else ''}"
         )
+
+    async def collect_leftovers(self, *, free: bool) -> StoreRun:
+        """Have the store searched for what nobody needs, and that removed where `free`; the run goes on by itself."""
+        return _parsed(StoreRun, await self._call("POST", "/api/v1/store/gc", {"free": free}))
+
+    async def verify_variants(self, model: str | None) -> StoreRun:
+        """Have published files compared with their hashes; the run goes on by itself."""
+        return _parsed(StoreRun, await self._call("POST", "/api/v1/store/verify", {"model": model}))
+
+    async def store_run(self, run_id: str) -> StoreRun:
+        """How far a run over the store is."""
+        return _parsed(StoreRun, await self._call("GET", f"/api/v1/store/runs/{_segment(run_id)}"))
 
     async def workers(self) -> list[WorkerInfo]:
         """The inference workers that are registered."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from gateway.dependencies import AdminDep, StateDep
+from gateway.state import GatewayState
 from shared.errors import Conflict, VariantNotPublished
 from shared.schemas.common import StrictMessage
 from shared.schemas.models import Name, Placement, VariantRecord
@@ -107,15 +108,17 @@ async def place_variant(model: str, variant: str, wish: Placement, state: StateD
 async def delete_variant(
     model: str, variant: str, state: StateDep, admin: AdminDep, force: bool = False
 ) -> VariantDeletion:
-    """Delete a published variant; refused while a replica serves it, unless forced."""
-    if await state.models.find(model, variant) is None:
+    """Delete a published variant and what admins set of it; refused while replicas serve it, unless forced."""
+    record = await state.models.find(model, variant)
+    if record is None:
         raise VariantNotPublished(f"{model}:{variant} is not published.", param="variant")
-    if not force:
-        for worker in await state.registry.workers():
-            if any(replica.key == f"{model}:{variant}" for replica in worker.info.replicas):
-                raise Conflict(
-                    f"{model}:{variant} is loaded on {worker.info.worker_id}. Add ?force=true to delete it anyway."
-                )
-    await state.conversion_tasks.delete_variant(model, variant)
+    if not force and (workers := await _workers_with(state, record.key)):
+        raise Conflict(f"{record.key} is loaded on {' and '.join(workers)}. Add ?force=true to delete it anyway.")
+    await state.conversion_tasks.delete_variant(model, variant, record.created_at)
     await state.audit.record(admin, "variant.deleted", f"{model}:{variant}", "by force" if force else "")
     return VariantDeletion(model=model, variant=variant)
+
+
+async def _workers_with(state: GatewayState, key: str) -> list[str]:
+    workers = [worker.info for worker in await state.registry.workers()]
+    return [worker.worker_id for worker in workers if any(replica.key == key for replica in worker.replicas)]

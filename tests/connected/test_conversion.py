@@ -214,7 +214,8 @@ def test_a_group_size_that_does_not_divide_says_what_would(bed: ConversionBed, t
 
 def test_a_deleted_variant_leaves_store_and_index(bed: ConversionBed, tiny: Path) -> None:
     bed.wait_for_end(bed.submit(tiny, "int8", name="deleted"))
-    asyncio.run(bed.tasks.delete_variant("deleted", "int8"))
+    created_at = bed.store.manifest("deleted", "int8").created_at
+    asyncio.run(bed.tasks.delete_variant("deleted", "int8", created_at))
     wait_until(lambda: not bed.redis.hexists(keys.VARIANTS, "deleted:int8"))
     assert not (bed.store.path / "deleted").exists()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.client.exits import told_failures
+from gateway.client.exits import USAGE, fail, told_failures
 from gateway.client.variant_name import variant_parts
 
 app = typer.Typer(help="See, load, end and keep replicas: loaded variants of a model.", no_args_is_help=True)
@@ -31,7 +31,12 @@ def load(variant: _Variant, worker: _Worker = None) -> None:
 
 
 @app.command()
-def unload(variant: _Variant, worker: Annotated[str, typer.Option("--worker", help="Id of the worker.")]) -> None:
+def unload(
+    variant: _Variant,
+    worker: Annotated[
+        str | None, typer.Option("--worker", help="Id of the worker; needed where several have it loaded.")
+    ] = None,
+) -> None:
     """End a replica once it is idle."""
     with told_failures():
         asyncio.run(_unload(*variant_parts(variant), worker))
@@ -90,12 +95,21 @@ async def _load(variant: str, worker: str | None) -> None:
         print(f"{variant} is being loaded by {await client.load_replica(variant, worker)}")
 
 
-async def _unload(model: str, variant: str, worker: str) -> None:
+async def _unload(model: str, variant: str, worker: str | None) -> None:
     from gateway.client.session import http_client
 
+    key = f"{model}:{variant}"
     async with http_client() as client:
+        if worker is None:
+            found = await client.workers()
+            holders = [one.worker_id for one in found if any(replica.key == key for replica in one.replicas)]
+            if not holders:
+                fail(f"no worker has {key} loaded")
+            if len(holders) > 1:
+                fail(f"{', '.join(holders)} have {key} loaded; name one with --worker", code=USAGE)
+            worker = holders[0]
         await client.unload_replica(worker, model, variant)
-    print(f"{model}:{variant} ends on {worker} once it is idle")
+    print(f"{key} ends on {worker} once it is idle")
 
 
 async def _keep(model: str, variant: str, *, replicas: int, pin: bool) -> None:

@@ -129,7 +129,8 @@ export class Published extends Polled {
       await request("DELETE", path(record));
     } catch (error) {
       if (error.status !== 409) return this.#tell(error);
-      const loaded = "A worker has it loaded. Answers that it is writing go on; new questions to it are refused.";
+      const where = error.message.replace(/ Add \?force.*$/, "");
+      const loaded = `${where} Answers that are being written go on; new questions to it are refused.`;
       if (!(await confirmed({ title: `Delete ${key} although it is in use?`, text: loaded, deed: "Delete anyway" }))) return;
       try {
         await request("DELETE", `${path(record)}?force=true`);

@@ -80,8 +80,8 @@ async def test_a_variant_that_can_never_fit_fails_with_both_figures(
     await ask_for(client, "giant")
     failure = await client.load_failure("giant:int8")
     assert failure.code == "load_failed"
-    assert "4.0 GiB" in failure.message
-    assert "1.0 GiB" in failure.message
+    assert "4.3 GB" in failure.message
+    assert "1.1 GB" in failure.message
 
 
 async def test_workers_of_one_host_share_its_memory_and_give_up_what_is_idle(
