@@ -17,7 +17,7 @@ help: ## this list
 
 env: $(STAMP) ## make .venv from the lock file (Python 3.11 or 3.12)
 
-$(STAMP): requirements.lock deploy/locks/overrides.txt pyproject.toml deploy/bin/bootstrap
+$(STAMP): requirements.lock $(wildcard deploy/locks/stack-*.lock) deploy/locks/overrides.txt pyproject.toml deploy/bin/bootstrap deploy/bin/stacks
 	@deploy/bin/bootstrap
 	@touch $@
 

@@ -19,9 +19,11 @@ from converter_worker.health import beat
 from converter_worker.job_store import JobStore, StageTicket, Superseded
 from converter_worker.reaper import MAX_ATTEMPTS, Reaper
 from converter_worker.stage_runner import StageRunner
+from converter_worker.stage_runners import StageRunners
 from converter_worker.store_runs import StoreRuns
 from converter_worker.tasks import register_tasks, ticket_sender
 from converter_worker.variant_index import VariantIndex
+from converter_worker.version_stacks import VersionStacks
 from shared.catalog import load_catalog
 from shared.errors import PlatformError, StageCrashed
 from shared.ids import new_id
@@ -47,9 +49,14 @@ def run(settings: ConverterSettings) -> int:
     store = ModelStore(settings.store_path)
     jobs = JobStore(state, worker_id, settings.conversion_lease_seconds)
     index = VariantIndex(state, store)
-    runner = StageRunner(threads=settings.converter_threads, telemetry=settings.telemetry)
+    stacks = VersionStacks(settings.stacks_path)
+    runners = StageRunners(
+        stacks,
+        lambda overlay: StageRunner(threads=settings.converter_threads, telemetry=settings.telemetry, overlay=overlay),
+        idle_seconds=settings.converter_idle_seconds,
+    )
     app = make_celery(settings)
-    conversions = Conversions(settings, jobs, store, catalog, index, runner, ticket_sender(app), stopping)
+    conversions = Conversions(settings, jobs, store, catalog, index, runners, stacks, ticket_sender(app), stopping)
     register_tasks(app, conversions, store, index, StoreRuns(settings, state, jobs, store))
 
     def give_up(ticket: StageTicket) -> None:
@@ -64,18 +71,21 @@ def run(settings: ConverterSettings) -> int:
     if not _prepare(jobs, store, index, stopping):
         return 0
     if settings.converter_preload:
-        runner.preload()
+        runners.preload()
     reaper = Reaper(jobs, transport, ticket_sender(app), give_up)
     beat(settings.data_dir)
-    reaping = threading.Thread(
-        target=reaper.run, args=(stopping, lambda: beat(settings.data_dir)), name="reaper", daemon=True
-    )
+
+    def after_round() -> None:
+        beat(settings.data_dir)
+        runners.end_idle()
+
+    reaping = threading.Thread(target=reaper.run, args=(stopping, after_round), name="reaper", daemon=True)
     reaping.start()
     try:
         return _serve(app, worker_id, stopping)
     finally:
         stopping.set()
-        runner.close()
+        runners.close()
         reaping.join()
         state.close()
         transport.close()

@@ -11,9 +11,11 @@ import structlog.contextvars
 from converter_worker import source_steps, variant_steps
 from converter_worker.job_store import JobStore, JobView, StageTicket, StopReason, Superseded
 from converter_worker.lease import LeaseKeeper
-from converter_worker.stage_runner import StageRunner, StageStopped
+from converter_worker.stage_runner import StageStopped
+from converter_worker.stage_runners import StageRunners
 from converter_worker.step_context import StepContext
 from converter_worker.variant_index import VariantIndex
+from converter_worker.version_stacks import VersionStacks
 from converter_worker.work_folder import WorkFolder
 from shared.catalog import Catalog
 from shared.errors import InternalError, PlatformError
@@ -50,7 +52,8 @@ class Conversions:
     store: ModelStore
     catalog: Catalog
     index: VariantIndex
-    runner: StageRunner
+    runners: StageRunners
+    stacks: VersionStacks
     send: Callable[[StageTicket], None]
     stopping: threading.Event
 
@@ -136,7 +139,8 @@ class Conversions:
             store=self.store,
             catalog=self.catalog,
             index=self.index,
-            runner=self.runner,
+            runners=self.runners,
+            stacks=self.stacks,
             view=view,
             ticket=ticket,
             work=self._work_folder(ticket.conversion_id),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from converter_worker import stage_messages
 from converter_worker.stage_environment import stage_environment
@@ -23,13 +24,13 @@ Mailbox = queue.SimpleQueue[RunReport | None]
 class ParentLink:
     """Safe for several threads; ends the parent, and with it every child, when closed."""
 
-    def __init__(self, *, options: Sequence[str] = (), telemetry: bool = False) -> None:
+    def __init__(self, *, options: Sequence[str] = (), telemetry: bool = False, overlay: Path | None = None) -> None:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
             self._parent = subprocess.Popen(
                 [sys.executable, "-m", "converter_worker.stage_parent", str(there.fileno()), *options],
                 pass_fds=(there.fileno(),),
-                env=stage_environment(telemetry=telemetry),
+                env=stage_environment(telemetry=telemetry, overlay=overlay),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converter_worker.checkpoint_facts import CheckpointFacts
-from shared.catalog.stacks import load_stacks
 from shared.errors import DiskFull, NotCausalLm, OutOfMemory, RecipeUnfit, TokenizerMissing
 from shared.schemas.models import VariantRequest
 
@@ -42,20 +41,6 @@ def check_model(facts: CheckpointFacts) -> None:
         )
     if not facts.has_tokenizer:
         raise TokenizerMissing("The checkpoint has no tokenizer files (tokenizer.json or tokenizer.model).")
-
-
-def check_family(model_type: str) -> str:
-    """Return the name of the version stack that exports a model type.
-
-    Raises:
-        FamilyNotExported: this converter has none.
-    """
-    return load_stacks().choose(model_type, installed_stacks())
-
-
-def installed_stacks() -> frozenset[str]:
-    """Return the names of the version stacks that this converter can use."""
-    return frozenset({load_stacks().default})
 
 
 def check_recipes(facts: CheckpointFacts, variants: Sequence[VariantRequest]) -> None:

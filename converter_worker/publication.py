@@ -3,7 +3,6 @@
 import json
 import shutil
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -13,7 +12,6 @@ from shared.model_store import ModelStore, write_error
 from shared.schemas.conversion import ConversionPlan, VariantResult
 from shared.schemas.models import Manifest, VariantRequest, Verification
 
-_PACKAGES = ("openvino", "openvino-tokenizers", "nncf", "optimum-intel", "transformers", "tokenizers", "torch")
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "model_max_length")
 _DEFAULT_CONTEXT_LENGTH = 2048
 
@@ -38,11 +36,13 @@ def publish_variant(
     *,
     revision: str | None,
     fp16_bytes: int,
+    versions: dict[str, str],
     staging: Path,
 ) -> Manifest:
     """Publish a variant's folder and return its manifest; a second call finds it published.
 
-    `staging` is a folder on the store's file system; a variant that was worked on elsewhere is copied there first.
+    `versions` are those of the packages that made it. `staging` is a folder on the store's file system; a variant that
+    was worked on elsewhere is copied there first.
 
     Raises:
         VariantExists, DiskFull, StoreUnwritable: nothing was published.
@@ -59,7 +59,7 @@ def publish_variant(
             raise write_error(error, store.path) from error
     # A redelivered publish finds the folder gone and the variant published.
     described = folder if folder.is_dir() else store.variant_dir(plan.model, request.name)
-    manifest = _manifest(plan, request, work, described, revision=revision, fp16_bytes=fp16_bytes)
+    manifest = _manifest(plan, request, work, described, revision=revision, fp16_bytes=fp16_bytes, versions=versions)
     for file in staged.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
     return store.publish(staged, manifest)
@@ -86,10 +86,10 @@ def _manifest(
     *,
     revision: str | None,
     fp16_bytes: int,
+    versions: dict[str, str],
 ) -> Manifest:
     config = read_json(folder / "config.json")
     generation = read_json(folder / "generation_config.json")
-    versions = _versions()
     return Manifest(
         model=plan.model,
         variant=request.name,
@@ -124,16 +124,6 @@ def eos_token_ids(config: dict[str, object], generation: dict[str, object]) -> t
     value = generation.get("eos_token_id", config.get("eos_token_id"))
     ids = value if isinstance(value, list) else [value]
     return tuple(token_id for token_id in ids if isinstance(token_id, int))
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def read_json(file: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, read_facts
 from converter_worker.job_store import StageTicket
-from converter_worker.preflight import available_memory_bytes, check_family, check_model, check_recipes, check_resources
+from converter_worker.preflight import available_memory_bytes, check_model, check_recipes, check_resources
 from converter_worker.sources import HubSource, resolve_source
 from converter_worker.stage_environment import hub_token
 from converter_worker.step_context import StepContext
@@ -20,7 +20,7 @@ def resolve(context: StepContext) -> list[StageTicket]:
     entry = context.catalog.find(plan.source_model)
     if entry is not None:
         # Before the hub is asked: what the catalogue knows of the model is enough to refuse it.
-        check_family(entry.family)
+        context.stacks.choose(entry.family)
     source = resolve_source(
         plan.source_model,
         plan.revision,
@@ -38,8 +38,9 @@ def resolve(context: StepContext) -> list[StageTicket]:
         facts = read_facts(folder)
     report = context.reporter("preflight")
     report(0.5, "checking the model and the recipes")
+    stack = context.stacks.choose(facts.model_type)
     missing = _check(context, facts, revision)
-    context.jobs.write(context.ticket, {"note:source_dir": str(folder), "note:revision": revision})
+    context.jobs.write(context.ticket, {"note:source_dir": str(folder), "note:revision": revision, "note:stack": stack})
     report(1.0, "fit for conversion" if missing else "published already")
     if not missing:
         return [context.next("publish")]
@@ -57,7 +58,6 @@ def download(context: StepContext) -> list[StageTicket]:
 
 def _check(context: StepContext, facts: CheckpointFacts, revision: str) -> bool:
     """Refuse what cannot work; tell whether there is anything to make."""
-    check_family(facts.model_type)
     check_model(facts)
     missing = context.missing_variants(revision)
     check_recipes(facts, missing)
@@ -73,6 +73,8 @@ def _fetch(context: StepContext, stage: Stage, revision: str | None, extra: dict
         {"source_model": context.plan.source_model, "revision": revision, **extra},
         context.reporter(stage),
         module="converter_worker.stages.download",
+        # The hub's library of the base environment fetches for every stack.
+        stack=context.stacks.default,
         environment={"HF_TOKEN": token} if token else None,
     )
     return Path(str(result["source_dir"])), str(result["revision"])

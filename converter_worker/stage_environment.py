@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 #: Names that a process which runs other people's model code has no business to see.
 _SECRET_PREFIXES = ("OVCHAT_", "CELERY_", "REDIS")
@@ -28,14 +29,21 @@ _ALWAYS = {
 }
 
 
-def stage_environment(environ: Mapping[str, str] | None = None, *, telemetry: bool = False) -> dict[str, str]:
-    """Return the environment for a stage parent: without settings, addresses and tokens, and silent towards vendors."""
+def stage_environment(
+    environ: Mapping[str, str] | None = None, *, telemetry: bool = False, overlay: Path | None = None
+) -> dict[str, str]:
+    """Return the environment for a stage parent: without settings, addresses and tokens, and silent towards vendors.
+
+    `overlay` is a version stack's folder, whose packages go before all others.
+    """
     source = os.environ if environ is None else environ
     kept = {
         name: value
         for name, value in source.items()
         if not name.startswith(_SECRET_PREFIXES) and name not in _SECRET_NAMES
     }
+    if overlay is not None:
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(overlay.resolve()), kept.get("PYTHONPATH"))))
     return {**kept, **_ALWAYS, **({} if telemetry else _NO_TELEMETRY)}
 
 

@@ -48,7 +48,8 @@ class StageUsage:
 class StageRun:
     """One stage to run.
 
-    `module` is that of the stage's name in `converter_worker.stages` where not given.
+    `module` is that of the stage's name in `converter_worker.stages` where not given, `stack` the version stack that it
+    is to run in (`stage_runners.py`), the default where not given.
     `on_progress` gets the stage's progress, 0 to 1 or None, and a message. `should_stop` is asked some times a second,
     and `on_look` is called as often and once more at the end. `on_exit` gets what the child took, however it ended.
     """
@@ -58,6 +59,7 @@ class StageRun:
     log_file: Path
     time_limit_seconds: float
     module: str | None = None
+    stack: str | None = None
     on_progress: Callable[[float | None, str], None] = lambda progress, message: None
     should_stop: Callable[[], bool] = lambda: False
     environment: Mapping[str, str] | None = None
@@ -68,9 +70,12 @@ class StageRun:
 class StageRunner:
     """Runs stages, each in the thread that asks for it; safe for several threads."""
 
-    def __init__(self, *, threads: int | None = None, telemetry: bool = False, lazy: bool = False) -> None:
+    def __init__(
+        self, *, threads: int | None = None, telemetry: bool = False, lazy: bool = False, overlay: Path | None = None
+    ) -> None:
         self._threads = threads or os.cpu_count() or 1
         self._telemetry = telemetry
+        self._overlay = overlay
         self._options = ("--lazy",) if lazy else ()
         self._lock = threading.Lock()
         self._link: ParentLink | None = None
@@ -142,8 +147,15 @@ class StageRunner:
             if self._closing.is_set():
                 raise StageStopped
             if self._link is None or not self._link.takes_runs:
-                gone, self._link = self._link, ParentLink(options=self._options, telemetry=self._telemetry)
-                log.info("stage_parent_started", pid=self._link.pid)
+                gone, self._link = (
+                    self._link,
+                    ParentLink(options=self._options, telemetry=self._telemetry, overlay=self._overlay),
+                )
+                log.info(
+                    "stage_parent_started",
+                    pid=self._link.pid,
+                    overlay=None if self._overlay is None else self._overlay.name,
+                )
                 if gone is not None:
                     self._retired.append(gone)
                     gone.retire()

@@ -9,8 +9,10 @@ from pydantic import JsonValue
 
 from converter_worker.job_store import JobStore, JobView, StageTicket
 from converter_worker.progress import ProgressReporter
-from converter_worker.stage_runner import StageRun, StageRunner
+from converter_worker.stage_runner import StageRun
+from converter_worker.stage_runners import StageRunners
 from converter_worker.variant_index import VariantIndex
+from converter_worker.version_stacks import VersionStacks
 from converter_worker.work_folder import WorkFolder
 from shared.catalog import Catalog
 from shared.errors import InternalError, VariantCorrupt, VariantExists, VariantNotPublished
@@ -29,7 +31,8 @@ class StepContext:
     store: ModelStore
     catalog: Catalog
     index: VariantIndex
-    runner: StageRunner
+    runners: StageRunners
+    stacks: VersionStacks
     view: JobView
     ticket: StageTicket
     work: WorkFolder
@@ -39,6 +42,12 @@ class StepContext:
     def plan(self) -> ConversionPlan:
         """What the job is to make."""
         return self.view.job.plan
+
+    @property
+    def stack(self) -> str:
+        """The version stack that the model was found to need; the default until that is known."""
+        value = self.view.notes.get("stack")
+        return value if isinstance(value, str) else self.stacks.default
 
     def next(self, stage: Stage, variant: str | None = None) -> StageTicket:
         """Return the ticket of a stage that follows."""
@@ -66,17 +75,19 @@ class StepContext:
         report: ProgressReporter,
         *,
         module: str | None = None,
+        stack: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> dict[str, JsonValue]:
-        """Run a stage in a child and return its result."""
+        """Run a stage in a child, in the model's version stack unless another is named, and return its result."""
         report(0.0, "")
-        return self.runner.run(
+        return self.runners.run(
             StageRun(
                 stage,
                 arguments,
                 self.work.log_file(stage),
                 float(self.settings.stage_time_limit_seconds),
                 module=module,
+                stack=stack or self.stack,
                 on_progress=report,
                 should_stop=self.should_stop,
                 environment=environment,

@@ -1,6 +1,7 @@
 """The steps that make variants: export once, compress each, verify each, publish all."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -94,12 +95,19 @@ def publish(context: StepContext) -> list[StageTicket]:
             context.work.variant(request.name),
             revision=revision,
             fp16_bytes=int(str(base["fp16_weights_bytes"])),
+            versions=_versions(base),
             staging=context.store.staging_dir(context.ticket.conversion_id),
         )
         context.index.put(manifest)
         results.append(publication.result_of(manifest, made))
     context.jobs.end(context.ticket, "succeeded", results=tuple(results))
     return []
+
+
+def _versions(base: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Return what the export noted of its packages; its stack's differ from those of this process."""
+    noted = base.get("versions")
+    return {name: str(version) for name, version in noted.items()} if isinstance(noted, dict) else {}
 
 
 def _stop_token_ids(context: StepContext) -> list[int]:

@@ -7,6 +7,7 @@ service knows, and the table in the README is made from these descriptions. Noth
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -111,6 +112,17 @@ class ConverterSettings(CommonSettings):
     converter_preload: bool = Field(
         False, description="Import the conversion libraries at start, not at the first job (costs about 1 GB)."
     )
+    converter_idle_seconds: float = Field(
+        900.0,
+        gt=0,
+        description="A version stack's preloaded process without work for so long gives its memory back; the default "
+        "stack's stays where CONVERTER_PRELOAD is set.",
+    )
+    stacks_dir: Path | None = Field(
+        None,
+        description="Folder of the installed version stacks; `stacks` in the folder of the Python environment where "
+        "not set.",
+    )
     demo_model_packaged: bool = Field(
         True, description="Take the demo model from its package, so that it needs no model hub."
     )
@@ -128,6 +140,11 @@ class ConverterSettings(CommonSettings):
         15.0, gt=0, description="A running job whose lease is older than this is taken over."
     )
     converter_threads: int | None = Field(None, ge=1, description="CPU threads of a stage; all cores where not set.")
+
+    @property
+    def stacks_path(self) -> Path:
+        """Folder of the installed version stacks."""
+        return self.stacks_dir or Path(sys.prefix) / "stacks"
 
     @property
     def local_roots(self) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from converter_worker.package_versions import package_versions
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from converter_worker.stages.ir_files import MODEL_NAME, check_ir
 from shared.errors import NotCausalLm
@@ -26,10 +27,14 @@ class Arguments(StageMessage):
 
 
 class Result(StageMessage):
-    """`base_weights_bytes`: of the base IR; `fp16_weights_bytes`: of the fp16 variant, made or not."""
+    """`base_weights_bytes`: of the base IR; `fp16_weights_bytes`: of the fp16 variant, made or not.
+
+    `versions`: of the packages that did it, by name.
+    """
 
     base_weights_bytes: int
     fp16_weights_bytes: int
+    versions: dict[str, str]
 
 
 def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
@@ -64,7 +69,9 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     base_bytes = check_ir(xml_file)
     saved_bytes = half_precision_bytes(read_model(xml_file))
     report(1.0, "exported")
-    return Result(base_weights_bytes=base_bytes, fp16_weights_bytes=base_bytes - saved_bytes)
+    return Result(
+        base_weights_bytes=base_bytes, fp16_weights_bytes=base_bytes - saved_bytes, versions=package_versions()
+    )
 
 
 @contextlib.contextmanager

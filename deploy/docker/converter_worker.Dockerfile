@@ -14,6 +14,11 @@ COPY deploy/locks/converter.lock deploy/wheels*/*.whl /build/
 RUN if ls /build/torch-*.whl >/dev/null 2>&1; then set -- --find-links /build; else set -- --torch-backend cpu; fi \
  && /opt/uv/bin/uv pip install --python /opt/ovchat/bin/python --no-cache --no-deps --compile-bytecode \
     --requirement /build/converter.lock "$@"
+# The version stacks: other versions of a few packages, which the processes of a conversion put before these.
+COPY deploy/bin/stacks /build/deploy/bin/stacks
+COPY deploy/locks/stack-*.lock /build/deploy/locks/
+RUN UV=/opt/uv/bin/uv PYTHON_OF_STACKS=/opt/ovchat/bin/python \
+    /build/deploy/bin/stacks /opt/ovchat/stacks --no-cache --compile-bytecode
 
 FROM ${BASE_IMAGE}
 # One number for every service: they meet on volumes. A new volume takes its folder's owner from the image.
@@ -42,8 +47,10 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=8s --start-period=90s --retries=3 \
     CMD ["python", "-m", "converter_worker.health"]
 CMD ["python", "-m", "converter_worker"]
-# The image is not made when it cannot import its service and what its stages import later. Nothing is sent to vendors.
-RUN HF_HOME=/tmp/huggingface HOME=/tmp CI=true DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1 python -c "import converter_worker.__main__, torch, nncf, optimum.intel.openvino, openvino_tokenizers; assert '+cpu' in torch.__version__ or torch.version.cuda is None"
+# The image is not made when it cannot import its service and what its stages import later, in each version stack. Nothing is sent to vendors.
+RUN export HF_HOME=/tmp/huggingface HOME=/tmp CI=true DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1 \
+ && python -c "import converter_worker.__main__, torch, nncf, optimum.intel.openvino, openvino_tokenizers; assert '+cpu' in torch.__version__ or torch.version.cuda is None" \
+ && for stack in /opt/ovchat/stacks/*; do PYTHONPATH=$stack:/app python -c "import optimum.exporters.openvino, transformers" || exit 1; done
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ovchat converter worker" \
       org.opencontainers.image.description="Converts Hugging Face models to OpenVINO IR in ovchat's model store" \

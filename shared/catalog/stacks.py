@@ -19,7 +19,7 @@ _ModelType = Annotated[str, Field(min_length=1)]
 
 
 class Stack(StrictMessage):
-    """One version of transformers and what goes with it; `lock` is None where it cannot be installed yet."""
+    """One version of transformers and what goes with it; `lock` pins it, None where it cannot be installed yet."""
 
     name: Annotated[str, Field(min_length=1)]
     transformers: Annotated[str, Field(min_length=1, description="Version range, as pip reads it.")]
@@ -38,6 +38,18 @@ class Stacks(StrictMessage):
     def default(self) -> str:
         """Name of the stack that every converter has."""
         return self.stacks[0].name
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a stack is not installed."""
+        return (
+            "Install it on the converter's machine with deploy/bin/stacks, or with `make env` in a checkout; the "
+            "converter's image has all of them. Then ask again: no restart is needed."
+        )
+
+    def knows(self, model_type: str) -> bool:
+        """Tell whether some stack lists the model type, so that something was measured of it."""
+        return any(model_type in stack.model_types for stack in self.stacks)
 
     def choose(self, model_type: str, installed: Collection[str] | None = None) -> str:
         """Return the name of the stack that exports a model type.
@@ -61,7 +73,7 @@ class Stacks(StrictMessage):
         if not at_hand:
             raise FamilyNotExported(
                 f"The model type {model_type} needs the version stack {able[0]}, which this converter does not have "
-                f"(it has {', '.join(sorted(installed or ()))}).{self._hint(model_type)}",
+                f"(it has {', '.join(sorted(installed or ()))}). {self.remedy}{self._hint(model_type)}",
                 param="source_model",
             )
         return at_hand[0]

@@ -15,6 +15,7 @@ from shared.errors import NotCausalLm
 class Result(StageMessage):
     environment: dict[str, str]
     pid: int
+    parent_pid: int
 
 
 def run(arguments: dict[str, object], report: ReportProgress) -> Result:
@@ -44,4 +45,4 @@ def run(arguments: dict[str, object], report: ReportProgress) -> Result:
             Path(str(arguments["pid_file"])).write_text(str(child.pid))
             report(0.6, "grandchild")
             time.sleep(600)
-    return Result(environment=dict(os.environ), pid=os.getpid())
+    return Result(environment=dict(os.environ), pid=os.getpid(), parent_pid=os.getppid())

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from converter_worker.checkpoint_facts import CheckpointFacts, TensorFacts
-from converter_worker.preflight import available_memory_bytes, check_family, check_model, check_recipes, check_resources
-from shared.errors import DiskFull, FamilyNotExported, NotCausalLm, OutOfMemory, RecipeUnfit, TokenizerMissing
+from converter_worker.preflight import available_memory_bytes, check_model, check_recipes, check_resources
+from shared.errors import DiskFull, NotCausalLm, OutOfMemory, RecipeUnfit, TokenizerMissing
 from shared.schemas.models import Recipe, VariantRequest
 
 
@@ -40,16 +40,6 @@ def test_remote_code_may_name_its_own_class() -> None:
 def test_another_kind_of_model_is_named(architecture: str) -> None:
     with pytest.raises(NotCausalLm, match=architecture):
         check_model(facts(config={"architectures": [architecture]}))
-
-
-@pytest.mark.parametrize("model_type", ["llama", "qwen3_moe", "starcoder2", ""])
-def test_a_family_of_the_default_stack_or_of_none_passes(model_type: str) -> None:
-    assert check_family(model_type) == "transformers-4.57.6"
-
-
-def test_a_family_of_a_stack_that_is_not_installed_is_refused_with_the_stack() -> None:
-    with pytest.raises(FamilyNotExported, match=r"chatglm needs the version stack transformers-4\.55\.4"):
-        check_family("chatglm")
 
 
 def test_a_tokenizer_is_needed() -> None:

@@ -94,6 +94,21 @@ def test_a_lock_file_pins_the_version_of_its_stack() -> None:
         lower, upper = re.fullmatch(r">=([0-9.]+),<([0-9.]+)", stack.transformers).groups()  # type: ignore[union-attr]
         parts = [int(part) for part in version.split(".")[:2]]
         assert [int(part) for part in lower.split(".")] <= parts < [int(part) for part in upper.split(".")]
-        if stack.lock is not None:
-            assert f"transformers=={version}\n" in (ROOT / stack.lock).read_text("utf-8")
-    assert load_stacks().stacks[0].lock is not None
+        assert stack.lock is not None
+        assert f"transformers=={version}\n" in (ROOT / stack.lock).read_text("utf-8")
+
+
+def test_each_stack_beside_the_default_has_a_lock_file_of_its_name_and_no_other_is_there() -> None:
+    """deploy/bin/stacks installs what lies there, and the converter looks for the folder of the stack's name."""
+    expected = {f"deploy/locks/stack-{stack.name}.lock" for stack in load_stacks().stacks[1:]}
+    assert {stack.lock for stack in load_stacks().stacks[1:]} == expected
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "deploy" / "locks").glob("stack-*.lock")} == expected
+
+
+def test_a_stack_pins_only_what_differs_from_the_converter() -> None:
+    converter = set((ROOT / "deploy" / "locks" / "converter.lock").read_text("utf-8").splitlines())
+    for stack in load_stacks().stacks[1:]:
+        pins = (ROOT / str(stack.lock)).read_text("utf-8").splitlines()
+        assert not converter & set(pins), stack.name
+        heavy = ("torch==", "openvino", "nncf==", "optimum", "numpy==", "pydantic")
+        assert not [pin for pin in pins if pin.startswith(heavy)], stack.name

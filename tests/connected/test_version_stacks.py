@@ -1,0 +1,53 @@
+"""The version stacks as they are installed: each can be imported over the one base environment."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converter_worker.stage_environment import stage_environment
+from converter_worker.version_stacks import VersionStacks
+from shared.catalog.stacks import load_stacks
+from shared.settings import ConverterSettings
+
+pytestmark = pytest.mark.connected
+
+#: What every stage of a conversion stands on, and from where.
+SEEN = """
+import json
+from optimum.exporters.openvino import main_export
+import huggingface_hub, tokenizers, torch, transformers
+from transformers import AutoTokenizer, LlamaForCausalLM
+from converter_worker.package_versions import package_versions
+print(json.dumps({"versions": package_versions(), "transformers": transformers.__file__, "torch": torch.__file__}))
+"""
+
+
+def test_every_stack_is_installed() -> None:
+    assert VersionStacks(ConverterSettings().stacks_path).installed() == {stack.name for stack in load_stacks().stacks}
+
+
+def test_a_stack_is_imported_over_the_base_environment() -> None:
+    """All but the one that `test_conversion.py` converts with."""
+    stacks = VersionStacks(ConverterSettings().stacks_path)
+    names = [stack.name for stack in load_stacks().stacks[2:]]
+    overlays = [overlay for name in names if (overlay := stacks.overlay(name)) is not None]
+    imports = [
+        subprocess.Popen([sys.executable, "-c", SEEN], env=stage_environment(overlay=overlay), stdout=subprocess.PIPE)
+        for overlay in overlays
+    ]
+    for name, overlay, importing in zip(names, overlays, imports, strict=True):
+        output, _ = importing.communicate(timeout=100)
+        assert importing.returncode == 0, name
+        _check(name, overlay, json.loads(output.splitlines()[-1]))
+
+
+def _check(name: str, overlay: Path, seen: dict[str, Any]) -> None:
+    assert f"transformers-{seen['versions']['transformers']}" == name
+    assert Path(seen["transformers"]).is_relative_to(overlay.resolve())
+    assert not Path(seen["torch"]).is_relative_to(overlay.resolve())
+    pinned = dict(pin.split("==") for pin in (overlay / "stack.lock").read_text("utf-8").split() if "==" in pin)
+    assert {pin: seen["versions"].get(pin, version) for pin, version in pinned.items()} == pinned
