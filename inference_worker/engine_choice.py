@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from shared.catalog.engines import USUAL_ENGINE, load_engine_facts
 from shared.settings import EngineSetting
 
-#: Model types that paged attention computes wrongly, without an error.
-_NOT_PAGED = frozenset({"mpt", "granitemoehybrid"})
 #: Devices that have no paged attention; AUTO and HETERO may hand the model to one of them.
 _NOT_PAGING = frozenset({"NPU", "AUTO", "HETERO", "MULTI", "BATCH"})
 
@@ -20,5 +19,6 @@ def choose_engine(setting: EngineSetting, *, model_type: str, device: str) -> st
     """
     if setting != "auto":
         return setting
+    wanted = load_engine_facts().engine(model_type)
     kind = device.partition(":")[0].partition(".")[0]
-    return "stateful" if model_type in _NOT_PAGED or kind in _NOT_PAGING else "continuous_batching"
+    return "stateful" if wanted == USUAL_ENGINE and kind in _NOT_PAGING else wanted

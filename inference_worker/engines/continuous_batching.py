@@ -6,7 +6,7 @@ import gc
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,9 @@ class ContinuousBatchingEngine(Engine):
 
     def start(self, report_progress: ProgressCallback | None = None) -> EngineInfo:
         report = report_progress or (lambda _progress: None)
-        self._limits = read_model_limits(self._spec.model_dir)
+        limits = read_model_limits(self._spec.model_dir)
+        # One long text would change the positions of all that are computed with it, and of its own cached part.
+        self._limits = replace(limits, context_length=limits.paged_context_length)
         tokens = self._spec.max_num_batched_tokens
         if not self._spec.dynamic_split_fuse:
             # A prompt that is not split and longer than a step would wait for ever.

@@ -19,6 +19,7 @@ from inference_worker.engine import (
     TokenEvent,
     TokenLogprob,
 )
+from inference_worker.variant_files import read_model_limits
 
 #: Takes new tokens and their log probabilities; False asks to end at once.
 Emit = Callable[[Sequence[int], Sequence[TokenLogprob]], bool]
@@ -52,6 +53,7 @@ class SequentialEngine(Engine):
         self._made: queue.SimpleQueue[tuple[Job, TokenEvent] | Exception] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._info: EngineInfo | None = None
+        self._short_rope_tokens: int | None = None
 
     @abstractmethod
     def _load(self) -> EngineInfo:
@@ -73,6 +75,7 @@ class SequentialEngine(Engine):
         report = report_progress or (lambda _progress: None)
         report(0.05)
         info = self._load()
+        self._short_rope_tokens = read_model_limits(self._spec.model_dir).short_rope_tokens
         report(0.9)
         warm_up = Job("", (0,), SamplingParams(max_new_tokens=2, ignore_eos=True), frozenset())
         warm_up.plan = self._plan(warm_up)
@@ -94,6 +97,10 @@ class SequentialEngine(Engine):
         room = info.context_length - len(token_ids)
         if room < 1:
             raise ValueError(f"the prompt of {len(token_ids)} tokens leaves no room in {info.context_length}")
+        short = self._short_rope_tokens
+        if short is not None and len(token_ids) < short:
+            # Beyond it the model has other positions than the cached part of this text was computed with.
+            room = min(room, short - len(token_ids))
         bounded = replace(params, max_new_tokens=min(params.max_new_tokens, room))
         ends = frozenset(params.stop_token_ids) | frozenset(() if params.ignore_eos else info.eos_token_ids)
         job = Job(sequence_id, tuple(token_ids), bounded, ends)
