@@ -95,6 +95,7 @@ class GenerationRunner:
             if known.generation.attempt >= assignment.attempt:
                 return
             self._drop(known)
+            self._leave(known)
         replica = self._pool.find_ready(assignment.variant)
         if replica is None or replica.serving is None:
             # It was assigned in the moment in which the replica went away.
@@ -175,6 +176,7 @@ class GenerationRunner:
         """Stop everything without journaling an end: somebody else has it, or will."""
         for active in list(self._active.values()):
             self._drop(active)
+            self._leave(active)
 
     async def until_idle(self) -> None:
         """Return once nothing has a slot."""
@@ -295,6 +297,10 @@ class GenerationRunner:
         if not self._active:
             self._idle.set()
 
+    def _leave(self, active: _Active) -> None:
+        if not active.generation.ended:
+            self._writer.leave(active.generation.id, active.generation.attempt)
+
     async def _give_back(self, generations: list[RunningGeneration], cause: MoveCause) -> bool:
         waits_again = False
         for generation in generations:
@@ -305,6 +311,8 @@ class GenerationRunner:
             if attempt < 0:
                 error = WorkerLost("The engine died too often under this generation.")
                 self._writer.add([generation.failed(error)])
+            else:
+                self._writer.leave(generation.id, generation.attempt)
         return waits_again
 
     def _spawn(self, work: Coroutine[None, None, object]) -> asyncio.Task[object]:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Iterable
 
+from inference_worker.kept_entries import KeptEntries
 from inference_worker.redis_patience import AWAY, Backoff, until_answered
 from shared.journal import TERMINAL_KINDS, Journal, NewEntry
 
@@ -19,6 +20,7 @@ class JournalWriter:
     While one call is under way the entries of the next steps gather. A call that got no answer may or may not have
     been carried out, and a restarted Redis may have lost its last moments. So entries are kept until their generation
     has ended, and after a failure each journal is read and continued from what is in it: nothing twice, nothing lost.
+    How much a Redis loses depends on its configuration and on what it was restored from, so all are kept, but packed.
     """
 
     def __init__(
@@ -34,8 +36,12 @@ class JournalWriter:
         self._worker_id = worker_id
         self._on_refused = on_refused
         self._on_appended = on_appended
-        self._kept: dict[_Key, list[NewEntry]] = {}
+        self._kept: dict[_Key, KeptEntries] = {}
         self._pending: list[NewEntry] = []
+        self._left: set[_Key] = set()
+        """Attempts that are over without an end, until what they have pending is appended."""
+        self._reconciling = False
+        """Whether what is to be appended next follows from what is kept, so that nothing else needs to wait for it."""
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -43,58 +49,76 @@ class JournalWriter:
     def add(self, entries: Iterable[NewEntry]) -> None:
         """Append soon; returns at once, whatever Redis does."""
         for entry in entries:
-            self._pending.append(entry)
-            self._kept.setdefault((entry.generation_id, entry.attempt), []).append(entry)
+            key = (entry.generation_id, entry.attempt)
+            kept = self._kept.get(key)
+            if kept is None:
+                kept = self._kept[key] = KeptEntries(*key)
+            kept.add(entry)
+            if not self._reconciling:
+                self._pending.append(entry)
         if self._pending:
-            self._idle.clear()
-            self._wake.set()
+            self._rouse()
+
+    def leave(self, generation_id: str, attempt: int) -> None:
+        """Forget an attempt that another one follows, once its entries are appended; none may be added any more."""
+        key = (generation_id, attempt)
+        if key in self._kept:
+            self._left.add(key)
+            self._rouse()
 
     async def run(self) -> None:
         """Append until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._pending:
-                batch, self._pending = self._pending, []
-                await self._append(batch)
+            while self._pending or self._left:
+                await self._append()
             self._idle.set()
 
     async def flushed(self) -> None:
         """Return once everything added is appended."""
         await self._idle.wait()
 
-    async def _append(self, batch: list[NewEntry]) -> None:
+    def _rouse(self) -> None:
+        self._idle.clear()
+        self._wake.set()
+
+    async def _append(self) -> None:
+        batch, self._pending = self._pending, []
+        over, self._left = self._left, set()
         backoff = Backoff("journal")
         while True:
             try:
                 async with asyncio.timeout(_APPEND_LIMIT_SECONDS):
                     refused = await self._journal.append(self._worker_id(), batch)
             except AWAY as error:
+                batch, self._pending, self._reconciling = [], [], True
                 await backoff.pause(error)
                 batch = await self._missing()
                 continue
             backoff.succeeded()
             break
-        self._on_appended(len(batch))
+        if batch:
+            self._on_appended(len(batch))
         for entry in batch:
             if entry.kind in TERMINAL_KINDS or entry.generation_id in refused:
-                self._kept.pop((entry.generation_id, entry.attempt), None)
+                over.add((entry.generation_id, entry.attempt))
+        for key in over:
+            self._kept.pop(key, None)
         if refused:
             self._on_refused(refused)
 
     async def _missing(self) -> list[NewEntry]:
-        """What is kept and not in the journals; takes the place of all that is pending."""
-        missing: list[NewEntry] = []
-        kept = {key: list(entries) for key, entries in self._kept.items()}
-        for (generation_id, attempt), entries in kept.items():
+        """What is kept and not in the journals, that which is added while they are read included."""
+        written: dict[_Key, int] = {}
+        for generation_id, attempt in list(self._kept):
             found = await until_answered("reconcile", functools.partial(self._journal.read, generation_id))
-            written = sum(entry.attempt == attempt for entry in found)
-            missing.extend(entries[written:])
-            if written >= len(entries) and entries[-1].kind in TERMINAL_KINDS:
-                self._kept.pop((generation_id, attempt), None)
-        # Steps went on while Redis was read: their entries follow those that are missing.
-        counted = {key: len(entries) for key, entries in kept.items()}
-        self._pending = []
-        for key, entries in self._kept.items():
-            self._pending.extend(entries[counted.get(key, 0) :])
+            written[generation_id, attempt] = sum(entry.attempt == attempt for entry in found)
+        self._reconciling = False
+        missing: list[NewEntry] = []
+        for key, kept in list(self._kept.items()):
+            count = written.get(key, 0)
+            missing.extend(kept.after(count))
+            if kept.has_end and count >= len(kept):
+                del self._kept[key]
         return missing

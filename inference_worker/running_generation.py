@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class RunningGeneration:
         self.id = assignment.generation_id
         self.attempt = assignment.attempt
         self.variant = assignment.variant
-        self.token_ids: list[int] = []
+        self.token_ids: array[int] = array("I")
         """Emitted tokens of all attempts, those held back included."""
         self.prompt_tokens = 0
         self.cached_tokens: int | None = None

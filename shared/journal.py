@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import orjson
+import pydantic_core
 
 from shared import keys
 from shared.redis_client import AsyncRedis
@@ -23,7 +24,8 @@ def encode_frame(frame: Message) -> bytes:
     """Return the JSON of a frame as it goes to clients: encoded once, by the writer, and passed on unparsed."""
     # Most frames are deltas, few have log probabilities: the others do not carry the name of what they lack.
     absent = {"logprobs"} if isinstance(frame, GenerationDelta) and frame.logprobs is None else None
-    return orjson.dumps(frame.model_dump(exclude=absent))
+    # orjson would leave each frame, however short, the four kilobytes in which it began to write it.
+    return pydantic_core.to_json(frame, exclude=absent, inf_nan_mode="null")
 
 
 @dataclass(frozen=True, slots=True)
