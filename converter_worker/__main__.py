@@ -1,11 +1,11 @@
 """The converter worker's process: `python -m converter_worker`."""
 
-import contextlib
 import logging
 import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 
 import redis.exceptions
 from celery import Celery
@@ -16,21 +16,21 @@ from pydantic import ValidationError
 from converter_worker.celery_app import make_celery
 from converter_worker.conversion import Conversions
 from converter_worker.health import beat
-from converter_worker.job_store import JobStore, StageTicket, Superseded
-from converter_worker.reaper import MAX_ATTEMPTS, Reaper
+from converter_worker.job_store import JobStore
+from converter_worker.reaper import Reaper
 from converter_worker.stage_runner import StageRunner
 from converter_worker.stage_runners import StageRunners
 from converter_worker.store_runs import StoreRuns
+from converter_worker.sweeper import Sweeper
 from converter_worker.tasks import register_tasks, ticket_sender
 from converter_worker.variant_index import VariantIndex
 from converter_worker.version_stacks import VersionStacks
 from shared.catalog import load_catalog
-from shared.errors import PlatformError, StageCrashed
+from shared.errors import PlatformError
 from shared.ids import new_id
 from shared.log import configure_logging, get_logger
 from shared.model_store import ModelStore
 from shared.redis_client import create_sync_redis
-from shared.schemas.conversion import ENDED
 from shared.settings import ConverterSettings, invalid_setting, refuse_unknown_names
 
 log = get_logger(__name__)
@@ -39,8 +39,8 @@ log = get_logger(__name__)
 REDIS_RETRY_SECONDS = 1.0
 
 
-def run(settings: ConverterSettings) -> int:
-    """Run the worker until a signal ends it; return the exit code."""
+def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = StageRunner) -> int:
+    """Run the worker until a signal ends it; return the exit code. `make_runner` makes what runs the stages."""
     catalog = load_catalog(settings.catalog_dir)
     worker_id = new_id("w")
     stopping = threading.Event()
@@ -52,33 +52,36 @@ def run(settings: ConverterSettings) -> int:
     stacks = VersionStacks(settings.stacks_path)
     runners = StageRunners(
         stacks,
-        lambda overlay: StageRunner(threads=settings.converter_threads, telemetry=settings.telemetry, overlay=overlay),
+        lambda overlay: make_runner(threads=settings.converter_threads, telemetry=settings.telemetry, overlay=overlay),
         idle_seconds=settings.converter_idle_seconds,
     )
     app = make_celery(settings)
     conversions = Conversions(settings, jobs, store, catalog, index, runners, stacks, ticket_sender(app), stopping)
     register_tasks(app, conversions, store, index, StoreRuns(settings, state, jobs, store))
 
-    def give_up(ticket: StageTicket) -> None:
-        error = StageCrashed(f"The conversion was taken up {MAX_ATTEMPTS} times and its converter was lost every time.")
-        with contextlib.suppress(Superseded):
-            jobs.end(ticket, "failed", error=error)
-        conversions.clean_up(ticket.conversion_id)
-
     for number in (signal.SIGTERM, signal.SIGINT):
         # Celery puts its own handlers in place later; until then a signal ends the wait for Redis.
         signal.signal(number, lambda _number, _frame: stopping.set())
-    if not _prepare(jobs, store, index, stopping):
+    sweeper = Sweeper(jobs, store, settings.conversion_dir)
+    if not _prepare(sweeper, index, stopping):
         return 0
     if settings.converter_preload:
         runners.preload()
-    reaper = Reaper(jobs, transport, ticket_sender(app), give_up)
-    beat(settings.data_dir)
+    reaper = Reaper(
+        jobs,
+        transport,
+        lease_seconds=settings.conversion_lease_seconds,
+        send=ticket_sender(app),
+        give_up=conversions.give_up,
+        cancel=conversions.cancel,
+    )
 
     def after_round() -> None:
         beat(settings.data_dir)
         runners.end_idle()
+        sweeper.sweep_now_and_then()
 
+    beat(settings.data_dir)
     reaping = threading.Thread(target=reaper.run, args=(stopping, after_round), name="reaper", daemon=True)
     reaping.start()
     try:
@@ -91,14 +94,12 @@ def run(settings: ConverterSettings) -> int:
         transport.close()
 
 
-def _prepare(jobs: JobStore, store: ModelStore, index: VariantIndex, stopping: threading.Event) -> bool:
+def _prepare(sweeper: Sweeper, index: VariantIndex, stopping: threading.Event) -> bool:
     """Clear left-overs and rebuild the index, as soon as Redis is there; False when told to stop before that."""
     complained = False
     while not stopping.is_set():
         try:
-            removed = store.clean_staging(keep=lambda name: _is_unfinished(jobs, name))
-            if removed:
-                log.info("staging_cleaned", folders=len(removed))
+            sweeper.sweep()
             index.rebuild()
             return True
         except redis.exceptions.RedisError as error:
@@ -111,11 +112,6 @@ def _prepare(jobs: JobStore, store: ModelStore, index: VariantIndex, stopping: t
                 complained = True
             stopping.wait(REDIS_RETRY_SECONDS)
     return False
-
-
-def _is_unfinished(jobs: JobStore, conversion_id: str) -> bool:
-    view = jobs.find(conversion_id)
-    return view is not None and view.job.state not in ENDED
 
 
 def _serve(app: Celery, worker_id: str, stopping: threading.Event) -> int:

@@ -1,5 +1,6 @@
 """A conversion, stage by stage: takes one delivery, runs its step, and settles what became of it."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -7,10 +8,12 @@ from dataclasses import dataclass
 
 import redis.exceptions
 import structlog.contextvars
+from kombu.exceptions import OperationalError
 
 from converter_worker import source_steps, variant_steps
 from converter_worker.job_store import JobStore, JobView, StageTicket, StopReason, Superseded
 from converter_worker.lease import LeaseKeeper
+from converter_worker.stage_errors import file_error
 from converter_worker.stage_runner import StageStopped
 from converter_worker.stage_runners import StageRunners
 from converter_worker.step_context import StepContext
@@ -20,7 +23,7 @@ from converter_worker.work_folder import WorkFolder
 from shared.catalog import Catalog
 from shared.errors import InternalError, PlatformError
 from shared.log import get_logger
-from shared.model_store import ModelStore, write_error
+from shared.model_store import ModelStore
 from shared.schemas.conversion import Stage
 from shared.settings import ConverterSettings
 
@@ -74,11 +77,16 @@ class Conversions:
                 return
             started = time.monotonic()
             log.info("stage_started")
-            with LeaseKeeper(self.jobs, ticket.conversion_id, self.settings.conversion_lease_seconds):
+            with LeaseKeeper(self.jobs, ticket, self.settings.conversion_lease_seconds):
                 try:
                     self._run(view, ticket)
                 except Superseded:
                     log.warning("stage_superseded")
+                    return
+                except (redis.exceptions.RedisError, OperationalError) as error:
+                    # Nothing can be settled; the lease runs out and the job is taken up again, what is on the disk
+                    # counts then.
+                    log.warning("stage_not_settled", error=str(error))
                     return
             log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
 
@@ -93,20 +101,31 @@ class Conversions:
         except PlatformError as error:
             self._fail(ticket, error)
         except (Superseded, redis.exceptions.RedisError):
-            # Redis away: nothing can be settled; the lease runs out and the job is taken up again.
             raise
         except OSError as error:
-            self._fail(ticket, write_error(error, self.store.path))
+            self._fail(ticket, file_error(error, ticket.stage, self.store.path))
         except Exception as error:
             log.exception("stage_broke")
             self._fail(ticket, InternalError(f"The {ticket.stage} stage failed: {type(error).__name__}: {error}"))
         else:
+            if not following and ticket.stage != "compress":
+                self.clean_up(ticket.conversion_id)
+                return
+            # In this order: a worker that dies in between has lost a message, which is sent again; the other way round
+            # the stage would look lost while the next one is at work.
+            self.jobs.complete(ticket)
             for follower in following:
                 self.send(follower)
-            if following or ticket.stage == "compress":
-                self.jobs.complete(ticket)
-            else:
-                self.clean_up(ticket.conversion_id)
+
+    def give_up(self, ticket: StageTicket, error: PlatformError) -> None:
+        """Let a job that nobody works on fail; nothing happens where it has ended."""
+        with contextlib.suppress(Superseded):
+            self._fail(ticket, error)
+
+    def cancel(self, ticket: StageTicket) -> None:
+        """End a job that nobody works on as cancelled; nothing happens where it has ended."""
+        with contextlib.suppress(Superseded):
+            self._end_cancelled(ticket)
 
     def clean_up(self, conversion_id: str) -> None:
         """Remove what a job that has ended left on the disk."""
@@ -118,14 +137,17 @@ class Conversions:
 
     def _settle_stop(self, ticket: StageTicket, watch: "_StopWatch") -> None:
         if watch.reason == "cancelled":
-            self.jobs.end(ticket, "cancelled")
-            log.info("conversion_cancelled")
-            self.clean_up(ticket.conversion_id)
+            self._end_cancelled(ticket)
             return
         if watch.reason == "superseded":
             raise Superseded
         self.jobs.release(ticket)
         raise ShuttingDown
+
+    def _end_cancelled(self, ticket: StageTicket) -> None:
+        self.jobs.end(ticket, "cancelled")
+        log.info("conversion_cancelled")
+        self.clean_up(ticket.conversion_id)
 
     def _fail(self, ticket: StageTicket, error: PlatformError) -> None:
         self.jobs.end(ticket, "failed", error=error)

@@ -1,8 +1,8 @@
 """Conversion jobs in Redis as the converter sees them: claim a stage, report, end; every write fenced by the attempt.
 
 Beside the fields of :class:`ConversionJob` the job's hash has, each a JSON value: `claim:{attempt}:{stage}:{variant}`,
-who works on a stage or that it is done; `updated_ms`, the last sign of life; and `note:…`, what one stage leaves for
-the next.
+who works on a stage or that it is done; `updated_ms`, the last sign of life; `lost:{stage}:{variant}`, how often a
+stage lost its converter; and `note:…`, what one stage leaves for the next.
 """
 
 from collections.abc import Callable, Mapping
@@ -54,10 +54,10 @@ class JobView:
     updated_ms: int
 
     @property
-    def is_claimed(self) -> bool:
-        """Whether some stage of the present attempt is being worked on."""
+    def open_claims(self) -> tuple[str, ...]:
+        """The stages of the present attempt that somebody has taken and not done, by their claims."""
         prefix = f"claim:{self.job.attempt}:"
-        return any(holder != DONE for field, holder in self.claims.items() if field.startswith(prefix))
+        return tuple(field for field, holder in self.claims.items() if field.startswith(prefix) and holder != DONE)
 
 
 class Superseded(Exception):
@@ -125,26 +125,49 @@ class JobStore:
             if view.job.state == "queued":
                 fields |= {"state": "running", "started_ms": fields["updated_ms"]}
             pipeline.hset(job_key, mapping=_encode(fields))
-            pipeline.set(keys.conversion_lease(ticket.conversion_id), self._worker_id, px=self._lease_ms)
+            pipeline.set(_lease_key(ticket), self._worker_id, px=self._lease_ms)
             return view
 
         return cast(JobView | None, self._transaction(change, job_key))
 
     def release(self, ticket: StageTicket) -> None:
         """Give a stage back, so that its next delivery is taken."""
-        self._redis.hdel(keys.conversion_job(ticket.conversion_id), ticket.claim_field)
+        pipeline = self._redis.pipeline()
+        pipeline.hdel(keys.conversion_job(ticket.conversion_id), ticket.claim_field)
+        pipeline.delete(_lease_key(ticket))
+        pipeline.execute()
 
     def complete(self, ticket: StageTicket) -> None:
-        """Note that a stage is done and what follows it is sent: a duplicate delivery will be dropped."""
+        """Note that a stage is done: a duplicate delivery will be dropped."""
         self.write(ticket, {ticket.claim_field: DONE})
 
-    def renew_lease(self, conversion_id: str) -> None:
-        """Say that the job is being worked on."""
-        self._redis.set(keys.conversion_lease(conversion_id), self._worker_id, px=self._lease_ms)
+    def renew_lease(self, ticket: StageTicket) -> bool:
+        """Say that the stage is being worked on; False, and nothing said, when it is no longer this worker's.
 
-    def has_lease(self, conversion_id: str) -> bool:
-        """Tell whether somebody works on the job."""
-        return bool(self._redis.exists(keys.conversion_lease(conversion_id)))
+        A converter that stood still while its job went to another must not keep the other's loss from being seen.
+        """
+        job_key = keys.conversion_job(ticket.conversion_id)
+
+        def change(pipeline: "Pipeline") -> bool:
+            state, attempt, holder = pipeline.hmget(job_key, "state", "attempt", ticket.claim_field)
+            pipeline.multi()
+            if not state or orjson.loads(state) in ENDED or orjson.loads(attempt or b"0") != ticket.attempt:
+                return False
+            if holder is None or orjson.loads(holder) != self._worker_id:
+                return False
+            pipeline.set(_lease_key(ticket), self._worker_id, px=self._lease_ms)
+            return True
+
+        return bool(self._transaction(change, job_key))
+
+    def has_leases(self, view: JobView) -> bool:
+        """Tell whether every stage of a job that somebody has taken is still being worked on."""
+        leases = [keys.conversion_lease(view.job.conversion_id, claim) for claim in view.open_claims]
+        return not leases or self._redis.exists(*leases) == len(leases)
+
+    def is_cancel_asked(self, conversion_id: str) -> bool:
+        """Tell whether a client wants the job to stop."""
+        return bool(self._redis.exists(keys.conversion_cancel(conversion_id)))
 
     def stop_reason(self, ticket: StageTicket) -> StopReason | None:
         """Tell whether the stage should be stopped, and why."""
@@ -195,19 +218,28 @@ class JobStore:
         )
         self._write(ticket.conversion_id, ticket.attempt, fields, event, ends=True)
 
-    def raise_attempt(self, conversion_id: str, attempt: int) -> int | None:
-        """Take a job away from whoever had it; None when somebody else did so first."""
-        job_key = keys.conversion_job(conversion_id)
+    def raise_attempt(self, seen: JobView) -> tuple[int, int] | None:
+        """Take a job away from whoever had it; None when somebody else did so first, or it goes on after all.
 
-        def change(pipeline: "Pipeline") -> int | None:
-            view = self._view(pipeline.hgetall(job_key))
+        Returns the new attempt, and how often the stages that are lost now have been lost.
+        """
+        job_key = keys.conversion_job(seen.job.conversion_id)
+
+        def change(pipeline: "Pipeline") -> tuple[int, int] | None:
+            fields = cast(dict[bytes, bytes], pipeline.hgetall(job_key))
+            view = self._view(fields)
             pipeline.multi()
-            if view is None or view.job.state in ENDED or view.job.attempt != attempt:
+            if view is None or view.job.state in ENDED or view.updated_ms != seen.updated_ms:
                 return None
-            pipeline.hset(job_key, mapping=_encode({"attempt": attempt + 1, "updated_ms": self.now_ms()}))
-            return attempt + 1
+            if (view.job.attempt, view.open_claims) != (seen.job.attempt, seen.open_claims):
+                return None
+            attempt = view.job.attempt + 1
+            lost = ["lost:" + claim.removeprefix(f"claim:{view.job.attempt}:") for claim in view.open_claims]
+            losses = {name: orjson.loads(fields.get(name.encode(), b"0")) + 1 for name in lost}
+            pipeline.hset(job_key, mapping=_encode({"attempt": attempt, "updated_ms": self.now_ms(), **losses}))
+            return attempt, max(losses.values(), default=0)
 
-        return cast(int | None, self._transaction(change, job_key))
+        return cast(tuple[int, int] | None, self._transaction(change, job_key))
 
     def start_counting(self, ticket: StageTicket, variants: list[str]) -> None:
         """Note which variants are to be compressed; repeating it before one is counted changes nothing."""
@@ -251,8 +283,7 @@ class JobStore:
                 entry: dict[RedisValue, RedisValue] = dict(event_fields(event).items())
                 pipeline.xadd(events_key, entry, maxlen=EVENTS_MAX, approximate=True)
             if ends:
-                pipeline.delete(keys.conversion_lease(conversion_id), keys.conversion_cancel(conversion_id))
-                pipeline.delete(keys.conversion_pending(conversion_id, attempt))
+                pipeline.delete(keys.conversion_cancel(conversion_id), keys.conversion_pending(conversion_id, attempt))
                 pipeline.expire(job_key, JOB_TTL_SECONDS)
                 pipeline.expire(events_key, JOB_TTL_SECONDS)
             return True
@@ -280,6 +311,10 @@ class JobStore:
             claims={name: value for name, value in extra.items() if name.startswith("claim:")},
             updated_ms=int(extra.get("updated_ms") or extra["created_ms"]),
         )
+
+
+def _lease_key(ticket: StageTicket) -> str:
+    return keys.conversion_lease(ticket.conversion_id, ticket.claim_field)
 
 
 def _encode(fields: Mapping[str, JsonValue]) -> "dict[RedisValue, RedisValue]":

@@ -3,8 +3,13 @@
 import time
 from collections.abc import Callable
 
+import redis.exceptions
+
 from converter_worker.job_store import JobStore, StageTicket
+from shared.log import get_logger
 from shared.schemas.conversion import ConversionEvent, Stage
+
+log = get_logger(__name__)
 
 #: Events of one stage with the same message are at least this far apart, but for the last.
 EVENT_PAUSE_SECONDS = 0.2
@@ -71,4 +76,8 @@ class ProgressReporter:
             progress=whole,
             message=message or None,
         )
-        self._jobs.write(self._ticket, {"stage": self._stage, "progress": whole}, event)
+        try:
+            self._jobs.write(self._ticket, {"stage": self._stage, "progress": whole}, event)
+        except redis.exceptions.RedisError as error:
+            # The work goes on: when Redis is back in time, nothing but this one report was lost.
+            log.warning("progress_not_written", error=str(error))

@@ -1,7 +1,9 @@
 """From a verified folder to a published variant: the manifest says what it is and where it came from."""
 
+import contextlib
 import json
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,11 +40,13 @@ def publish_variant(
     fp16_bytes: int,
     versions: dict[str, str],
     staging: Path,
+    watch: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Publish a variant's folder and return its manifest; a second call finds it published.
 
     `versions` are those of the packages that made it. `staging` is a folder on the store's file system; a variant that
     was worked on elsewhere is copied there first.
+    `watch` is called now and then and may raise to break off.
 
     Raises:
         VariantExists, DiskFull, StoreUnwritable: nothing was published.
@@ -52,6 +56,7 @@ def publish_variant(
         staged = staging / request.name
         try:
             shutil.rmtree(staged, ignore_errors=True)
+            watch()
             shutil.copytree(folder, staged)
         except shutil.Error as error:
             raise StoreUnwritable(f"Cannot copy into {store.path}: {error}") from error
@@ -60,9 +65,11 @@ def publish_variant(
     # A redelivered publish finds the folder gone and the variant published.
     described = folder if folder.is_dir() else store.variant_dir(plan.model, request.name)
     manifest = _manifest(plan, request, work, described, revision=revision, fp16_bytes=fp16_bytes, versions=versions)
-    for file in staged.rglob("*"):
-        file.chmod(0o755 if file.is_dir() else 0o644)
-    return store.publish(staged, manifest)
+    # A converter that stood still and comes back may publish the folder under our hands; the store tells.
+    with contextlib.suppress(FileNotFoundError):
+        for file in staged.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)
+    return store.publish(staged, manifest, watch)
 
 
 def result_of(manifest: Manifest, work: VariantWork | None) -> VariantResult:

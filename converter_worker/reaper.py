@@ -9,22 +9,23 @@ import redis.exceptions
 
 from converter_worker.job_store import JobStore, JobView, StageTicket
 from shared import keys
+from shared.errors import StageCrashed
 from shared.log import get_logger
 from shared.redis_client import SyncRedis
 
 log = get_logger(__name__)
 
-#: How often jobs are looked at.
-PERIOD_SECONDS = 5.0
-#: A job that waits without a message in the queue is taken up after this.
-LOST_MESSAGE_MS = 30_000
-#: A job that was taken up this often fails instead: something in it kills converters.
-MAX_ATTEMPTS = 5
+#: Longest time between two looks at the jobs.
+LONGEST_PERIOD_SECONDS = 5.0
+#: A stage that lost its converter this often fails its job: something in it kills converters.
+MAX_STAGE_LOSSES = 4
+#: A job that was taken up this often fails, whatever the reasons were.
+MAX_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class JobSigns:
-    """What the reaper sees of one unfinished job."""
+    """What the reaper sees of one unfinished job; `has_lease` is true where every claimed stage has its lease."""
 
     is_claimed: bool
     has_lease: bool
@@ -32,42 +33,47 @@ class JobSigns:
     idle_ms: int
 
 
-def is_abandoned(signs: JobSigns) -> bool:
+def is_abandoned(signs: JobSigns, lost_message_ms: float) -> bool:
     """Tell whether nobody will go on with a job.
 
     A claimed stage without a lease is one whose worker died. A job that is neither claimed nor in the queue has lost
     its message; it gets some time, because a message is on its way for a moment.
     """
-    if signs.has_lease:
-        return False
     if signs.is_claimed:
-        return True
-    return not signs.is_queued and signs.idle_ms > LOST_MESSAGE_MS
+        return not signs.has_lease
+    return not signs.is_queued and signs.idle_ms > lost_message_ms
 
 
 class Reaper:
     """Looks for abandoned jobs, raises their attempt and sends them again from the start; done stages are kept.
 
     A job is taken up when two rounds in a row find it abandoned: after a restart of Redis every lease is gone for a
-    moment, and its holder only has to renew it.
+    moment, and its holder only has to renew it, which it does twice in a period. A job that is to be cancelled while
+    nobody works on it, because it waits behind others or its converter died, is ended here.
     """
 
     def __init__(
         self,
         jobs: JobStore,
         transport: SyncRedis,
+        *,
+        lease_seconds: float,
         send: Callable[[StageTicket], None],
-        give_up: Callable[[StageTicket], None],
+        give_up: Callable[[StageTicket, StageCrashed], None],
+        cancel: Callable[[StageTicket], None],
     ) -> None:
         self._jobs = jobs
         self._transport = transport
+        self._period_seconds = min(LONGEST_PERIOD_SECONDS, lease_seconds / 2)
+        self._lost_message_ms = 2000 * lease_seconds
         self._send = send
         self._give_up = give_up
-        self._suspects: frozenset[tuple[str, int]] = frozenset()
+        self._cancel = cancel
+        self._suspects: frozenset[tuple[object, ...]] = frozenset()
 
     def run(self, stopping: threading.Event, after_round: Callable[[], None]) -> None:
         """Look again and again until `stopping` is set; `after_round` is called after each round that reached Redis."""
-        while not stopping.wait(PERIOD_SECONDS):
+        while not stopping.wait(self._period_seconds):
             try:
                 self.reap()
                 after_round()
@@ -78,34 +84,41 @@ class Reaper:
         """Look once; take up the jobs that the last round found abandoned too, and return their ids."""
         views = self._jobs.unfinished()
         waiting = self._waiting_messages() if views else b""
-        abandoned = {
-            (view.job.conversion_id, view.job.attempt): view
-            for view in views
-            if is_abandoned(self._signs(view, waiting))
-        }
+        abandoned: dict[tuple[object, ...], JobView] = {}
+        for view in views:
+            signs = self._signs(view, waiting)
+            if not (signs.is_claimed and signs.has_lease) and self._jobs.is_cancel_asked(view.job.conversion_id):
+                self._cancel(StageTicket(view.job.conversion_id, view.job.stage or "resolve", view.job.attempt))
+            elif is_abandoned(signs, self._lost_message_ms):
+                abandoned[view.job.conversion_id, view.job.attempt, view.open_claims] = view
         known, self._suspects = self._suspects, frozenset(abandoned)
         return [view.job.conversion_id for key, view in abandoned.items() if key in known and self._take_up(view)]
 
     def _signs(self, view: JobView, waiting: bytes) -> JobSigns:
-        conversion_id = view.job.conversion_id
         return JobSigns(
-            is_claimed=view.is_claimed,
-            has_lease=self._jobs.has_lease(conversion_id),
-            is_queued=conversion_id.encode() in waiting,
+            is_claimed=bool(view.open_claims),
+            has_lease=self._jobs.has_leases(view),
+            is_queued=view.job.conversion_id.encode() in waiting,
             idle_ms=self._jobs.now_ms() - view.updated_ms,
         )
 
     def _take_up(self, view: JobView) -> bool:
         conversion_id = view.job.conversion_id
-        attempt = self._jobs.raise_attempt(conversion_id, view.job.attempt)
-        if attempt is None:
+        taken = self._jobs.raise_attempt(view)
+        if taken is None:
             return False
+        attempt, losses = taken
         ticket = StageTicket(conversion_id, "resolve", attempt)
-        if attempt > MAX_ATTEMPTS:
-            log.error("conversion_given_up", conversion_id=conversion_id, attempt=attempt)
-            self._give_up(ticket)
+        if losses >= MAX_STAGE_LOSSES or attempt > MAX_ATTEMPTS:
+            log.error("conversion_given_up", conversion_id=conversion_id, attempt=attempt, losses=losses)
+            times = f"in the same stage {losses} times" if losses >= MAX_STAGE_LOSSES else f"{attempt - 1} times"
+            error = StageCrashed(
+                f"The conversion lost its converter {times}. Look into the converters' logs for what ended them "
+                "(mostly too little memory), then convert again."
+            )
+            self._give_up(ticket, error)
         else:
-            log.warning("conversion_taken_up", conversion_id=conversion_id, attempt=attempt)
+            log.warning("conversion_taken_up", conversion_id=conversion_id, attempt=attempt, losses=losses)
             self._send(ticket)
         return True
 

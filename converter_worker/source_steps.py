@@ -17,6 +17,9 @@ def resolve(context: StepContext) -> list[StageTicket]:
     """Find the source and check what can be told of it: a job that cannot work ends here, in milliseconds."""
     plan = context.plan
     context.reporter("resolve")(0.0, f"looking for {plan.source_model}")
+    if context.ticket.attempt > 1 and context.work.base.is_dir() and context.work.recall("export-base") is not None:
+        # Taken up again after its source was done with: it may be gone by now, or the hub away.
+        return [context.next("export")]
     entry = context.catalog.find(plan.source_model)
     if entry is not None:
         # Before the hub is asked: what the catalogue knows of the model is enough to refuse it.

@@ -1,6 +1,7 @@
 """What went wrong in a stage, as an error with a code."""
 
 import errno
+import os
 from pathlib import Path
 
 from shared.errors import (
@@ -13,8 +14,13 @@ from shared.errors import (
     SourceGated,
     SourceNotFound,
 )
+from shared.model_store import write_error
 
 _MESSAGE_LENGTH = 300
+#: What the system says of a file that cannot be read or written, whatever the stage was about.
+_FILE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+)
 #: By class name, because the libraries that define them are not to be imported for a look-up.
 _BY_CLASS_NAME: dict[str, type[PlatformError]] = {
     "SafetensorError": SourceCorrupt,
@@ -55,8 +61,8 @@ def platform_error(error: BaseException, stage: str, work_folder: Path) -> Platf
         return error
     chain = _chain(error)
     for cause in chain:
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _disk_full(work_folder)
+        if isinstance(cause, OSError) and cause.errno in _FILE_ERRORS:
+            return file_error(cause, stage, work_folder)
     for cause in chain:
         found = _BY_CLASS_NAME.get(type(cause).__name__) or _by_message(str(cause))
         if found is DiskFull:
@@ -66,6 +72,22 @@ def platform_error(error: BaseException, stage: str, work_folder: Path) -> Platf
     if disk_is_full(work_folder):
         return _disk_full(work_folder)
     return InternalError(f"The {stage} stage failed: {type(error).__name__}: {_brief(error)}")
+
+
+def file_error(error: OSError, stage: str, folder: Path) -> PlatformError:
+    """Return the error for a file that could not be read or written; what is below `folder` was to be written."""
+    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    ours = place is None or place.is_relative_to(folder) or folder.is_relative_to(place)
+    if ours or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return write_error(error, folder)
+    if isinstance(error, PermissionError):
+        return SourceNotFound(
+            f"The {stage} stage may not read {place}. Let the converter's user read the checkpoint's folder.",
+            param="source_model",
+        )
+    if isinstance(error, FileNotFoundError):
+        return SourceNotFound(f"The {stage} stage misses {place}: the file is gone.", param="source_model")
+    return SourceCorrupt(f"The {stage} stage cannot read {place}: {error.strerror or error}.", param="source_model")
 
 
 def _disk_full(folder: Path) -> DiskFull:

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from converter_worker.parent_link import STOP_GRACE_SECONDS, Mailbox, ParentLink
 from converter_worker.stage_messages import Exited, Failed, Progress, RunStage, Started, Succeeded
-from shared.errors import OutOfMemory, PlatformError, StageCrashed, error_from_body
+from shared.errors import OutOfMemory, PlatformError, StageCrashed, StageTimedOut, error_from_body
 from shared.ids import new_id
 from shared.log import get_logger
 
@@ -163,7 +163,7 @@ class StageRunner:
 
     def _follow(self, link: ParentLink, mailbox: Mailbox, run_id: str, stage_run: StageRun) -> dict[str, JsonValue]:
         outcome: dict[str, JsonValue] | PlatformError | None = None
-        stopping: StageStopped | StageCrashed | None = None
+        stopping: StageStopped | StageTimedOut | None = None
         started: float | None = None
         deadline = time.monotonic() + stage_run.time_limit_seconds
         while True:
@@ -193,12 +193,13 @@ class StageRunner:
                 case None:
                     continue
 
-    def _reason_to_stop(self, stage_run: StageRun, deadline: float) -> StageStopped | StageCrashed | None:
+    def _reason_to_stop(self, stage_run: StageRun, deadline: float) -> StageStopped | StageTimedOut | None:
         if self._closing.is_set() or stage_run.should_stop():
             return StageStopped()
         if time.monotonic() > deadline:
-            return StageCrashed(
-                f"The {stage_run.stage} stage was ended after its time limit of {stage_run.time_limit_seconds:.0f} s."
+            return StageTimedOut(
+                f"The {stage_run.stage} stage was ended after {stage_run.time_limit_seconds:.0f} s. For a model that "
+                "needs more, raise OVCHAT_STAGE_TIME_LIMIT_SECONDS."
             )
         return None
 
@@ -237,7 +238,7 @@ def _usage(exited: Exited, started: float | None) -> StageUsage:
 def _end(
     exited: Exited,
     outcome: dict[str, JsonValue] | PlatformError | None,
-    stopping: StageStopped | StageCrashed | None,
+    stopping: StageStopped | StageTimedOut | None,
     stage_run: StageRun,
 ) -> dict[str, JsonValue]:
     log.info("stage_child_exited", stage=stage_run.stage, exit_code=exited.exit_code, peak_mb=exited.peak_bytes >> 20)

@@ -15,11 +15,17 @@ from converter_worker.variant_index import VariantIndex
 from converter_worker.version_stacks import VersionStacks
 from converter_worker.work_folder import WorkFolder
 from shared.catalog import Catalog
-from shared.errors import InternalError, VariantCorrupt, VariantExists, VariantNotPublished
+from shared.errors import InternalError, StageCrashed, VariantCorrupt, VariantExists, VariantNotPublished
+from shared.log import get_logger
 from shared.model_store import ModelStore
 from shared.schemas.conversion import ConversionPlan, Stage
 from shared.schemas.models import Manifest, VariantRequest
 from shared.settings import ConverterSettings
+
+log = get_logger(__name__)
+
+#: A stage whose child crashes or is killed is run this often in all: whatever killed it may be over.
+MOST_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -78,20 +84,15 @@ class StepContext:
         stack: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> dict[str, JsonValue]:
-        """Run a stage in a child, in the model's version stack unless another is named, and return its result."""
-        report(0.0, "")
-        return self.runners.run(
-            StageRun(
-                stage,
-                arguments,
-                self.work.log_file(stage),
-                float(self.settings.stage_time_limit_seconds),
-                module=module,
-                stack=stack or self.stack,
-                on_progress=report,
-                should_stop=self.should_stop,
-                environment=environment,
-            )
+        """Run a stage in a child, in the model's version stack unless another is named, and return its result.
+
+        One that crashes or is killed is run again, but not for ever.
+
+        Raises:
+            StageCrashed: every run of it ended without a result.
+        """
+        return self._run_again_and_again(
+            stage, lambda: arguments, report, module=module, stack=stack, environment=environment
         )
 
     def make(
@@ -111,14 +112,52 @@ class StepContext:
         if target.is_dir() and (known := self.work.recall(record)) is not None:
             report(1.0, "done before")
             return known
-        part = self.work.begin(target, self.ticket.attempt)
-        started = time.monotonic()
-        result = self.run(stage, {**arguments, "output_dir": str(part)}, report)
+        part, started = target, 0.0
+
+        def begin() -> dict[str, JsonValue]:
+            nonlocal part, started
+            part, started = self.work.begin(target, self.ticket.attempt), time.monotonic()
+            return {**arguments, "output_dir": str(part)}
+
+        result = self._run_again_and_again(stage, begin, report)
         result["seconds"] = round(time.monotonic() - started, 3)
         finish(part)
         self.work.record(record, result)
         self.work.finish(part, target)
         return result
+
+    def _run_again_and_again(
+        self,
+        stage: Stage,
+        begin: Callable[[], Mapping[str, JsonValue]],
+        report: ProgressReporter,
+        *,
+        module: str | None = None,
+        stack: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> dict[str, JsonValue]:
+        message = ""
+        for left in reversed(range(MOST_RUNS)):
+            report(0.0, message)
+            stage_run = StageRun(
+                stage,
+                begin(),
+                self.work.log_file(stage),
+                float(self.settings.stage_time_limit_seconds),
+                module=module,
+                stack=stack or self.stack,
+                on_progress=report,
+                should_stop=self.should_stop,
+                environment=environment,
+            )
+            try:
+                return self.runners.run(stage_run)
+            except StageCrashed as error:
+                log.warning("stage_crashed", error=error.message, runs_left=left)
+                message = f"{error.message} It runs again."
+                if not left:
+                    raise StageCrashed(f"{error.message} It was run {MOST_RUNS} times.") from error
+        raise AssertionError("the last run returns or raises")
 
     def find_published(self, request: VariantRequest, revision: str) -> Manifest | None:
         """Return the published variant that a request asks for, None where its name is free.

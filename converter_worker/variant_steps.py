@@ -11,6 +11,7 @@ from converter_worker.chat_facts import chat_facts
 from converter_worker.end_tokens import add_end_tokens
 from converter_worker.job_store import StageTicket
 from converter_worker.publication import VariantWork
+from converter_worker.stage_runner import StageStopped
 from converter_worker.step_context import StepContext
 from shared.errors import InternalError, SourceNotFound
 from shared.schemas.conversion import VariantResult
@@ -20,7 +21,7 @@ from shared.schemas.models import VariantRequest
 def export(context: StepContext) -> list[StageTicket]:
     """Write the tokenizer and the base IR; then one ticket per variant that is to be made."""
     source_dir = Path(context.note("source_dir"))
-    if not source_dir.is_dir():
+    if not source_dir.is_dir() and not context.work.base.is_dir():
         raise SourceNotFound(f"The folder {source_dir} is gone.", param="source_model")
     arguments: dict[str, JsonValue] = {
         "source_dir": str(source_dir),
@@ -77,8 +78,14 @@ def publish(context: StepContext) -> list[StageTicket]:
     """Make the variants visible, one rename each, and end the job."""
     revision = context.note("revision")
     base = context.work.recall("export-base")
+
+    def watch() -> None:
+        if context.should_stop():
+            raise StageStopped
+
     results: list[VariantResult] = []
     for done, request in enumerate(context.plan.variants):
+        watch()
         context.reporter("publish", variant=request.name, done=done, of=len(context.plan.variants))(0.0, "publishing")
         made = _made(context, request)
         if made is None or base is None:
@@ -96,7 +103,9 @@ def publish(context: StepContext) -> list[StageTicket]:
             revision=revision,
             fp16_bytes=int(str(base["fp16_weights_bytes"])),
             versions=_versions(base),
-            staging=context.store.staging_dir(context.ticket.conversion_id),
+            # Of this attempt: a converter that comes back late must not copy over what another one publishes.
+            staging=context.store.staging_dir(context.ticket.conversion_id) / f"publish-{context.ticket.attempt}",
+            watch=watch,
         )
         context.index.put(manifest)
         results.append(publication.result_of(manifest, made))

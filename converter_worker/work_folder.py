@@ -7,6 +7,7 @@ complete, so a stage that is run again finds it and has nothing to do.
 import contextlib
 import errno
 import json
+import secrets
 import shutil
 from pathlib import Path
 
@@ -60,7 +61,8 @@ class WorkFolder:
     def record(self, name: str, content: dict[str, JsonValue]) -> None:
         """Keep what a stage found out under a name, replacing what was there at once."""
         file = self._record_file(name)
-        part = file.with_suffix(".part")
+        # A name of its own: a converter that comes back late may write the same record.
+        part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         part.write_text(json.dumps(content), "utf-8")
         part.replace(file)
 

@@ -52,6 +52,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "disk_full": 507,
     "out_of_memory": 507,
     "stage_crashed": 500,
+    "stage_timed_out": 500,
     "verification_failed": 500,
     "store_unwritable": 500,
     "variant_corrupt": 500,

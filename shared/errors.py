@@ -255,6 +255,12 @@ class StageCrashed(PlatformError):
     retryable = True
 
 
+class StageTimedOut(PlatformError):
+    """A stage took longer than the operator allows."""
+
+    code = "stage_timed_out"
+
+
 class VerificationFailed(PlatformError):
     """The converted variant does not generate sane output."""
 

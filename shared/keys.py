@@ -46,9 +46,9 @@ def conversion_cancel(conversion_id: str) -> str:
     return f"ovchat:{{{conversion_id}}}:cancel"
 
 
-def conversion_lease(conversion_id: str) -> str:
-    """String with a time to live: who works on the job now. Gone while running = the converter died."""
-    return f"ovchat:{{{conversion_id}}}:lease"
+def conversion_lease(conversion_id: str, claim: str) -> str:
+    """String with a time to live: who works on a claimed stage now. Gone while claimed = the converter died."""
+    return f"ovchat:{{{conversion_id}}}:lease:{claim}"
 
 
 def conversion_pending(conversion_id: str, attempt: int) -> str:

@@ -6,6 +6,7 @@ progress stands under ``<store>/.staging/`` on the same file system, so that the
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -24,12 +25,13 @@ STAGING_NAME = ".staging"
 _CHUNK_BYTES = 1 << 20
 
 
-def file_record(path: Path) -> FileRecord:
-    """Return size and SHA-256 of a file."""
+def file_record(path: Path, watch: Callable[[], None] = lambda: None) -> FileRecord:
+    """Return size and SHA-256 of a file; `watch` is called now and then and may raise to break off."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
+            watch()
     return FileRecord(size_bytes=path.stat().st_size, sha256=digest.hexdigest())
 
 
@@ -142,7 +144,7 @@ class ModelStore:
             shutil.rmtree(root / name, ignore_errors=True)
         return gone
 
-    def publish(self, staged: Path, manifest: Manifest) -> Manifest:
+    def publish(self, staged: Path, manifest: Manifest, watch: Callable[[], None] = lambda: None) -> Manifest:
         """Make a staged folder the published variant: hash, sync, manifest last, rename.
 
         Publishing the same variant again (a task delivered twice) does nothing and returns what is published.
@@ -150,6 +152,7 @@ class ModelStore:
         Args:
             staged: folder of the variant's files, below the staging folder of this store.
             manifest: its ``files`` are filled here.
+            watch: called now and then until the variant is published; may raise to break off.
 
         Raises:
             VariantExists: another recipe or source is published under this name.
@@ -163,22 +166,29 @@ class ModelStore:
         if published is not None:
             return self._same_or_refused(published, manifest)
         try:
+            for unfinished in staged.glob(f".{MANIFEST_NAME}.*"):
+                unfinished.unlink()
             files = sorted(path for path in staged.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
             complete = manifest.model_copy(
-                update={"files": {str(path.relative_to(staged)): file_record(path) for path in files}}
+                update={"files": {str(path.relative_to(staged)): file_record(path, watch) for path in files}}
             )
             for path in files:
                 _fsync(path)
-            (staged / MANIFEST_NAME).write_text(complete.model_dump_json(indent=2) + "\n", "utf-8")
-            _fsync(staged / MANIFEST_NAME)
+                watch()
+            # Under a name of its own first: a converter that stood still in the midst of this and comes back would else
+            # write into the folder that another one has published meanwhile.
+            part = staged / f".{MANIFEST_NAME}.{new_id('part')}"
+            part.write_text(complete.model_dump_json(indent=2) + "\n", "utf-8")
+            _fsync(part)
+            part.replace(staged / MANIFEST_NAME)
             _fsync(staged)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._clear_half_made(target)
-            staged.rename(target)
-            _fsync(target.parent)
+            watch()
+            self._place(staged, target)
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return self._same_or_refused(self.manifest(manifest.model, manifest.variant), manifest)
+            # Somebody else was quicker: the name is taken, or the staged folder is what has it now.
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                with contextlib.suppress(VariantNotPublished):
+                    return self._same_or_refused(self.manifest(manifest.model, manifest.variant), manifest)
             raise write_error(error, self.path) from error
         return complete
 
@@ -198,16 +208,34 @@ class ModelStore:
             if error.errno != errno.ENOTEMPTY:
                 raise write_error(error, self.path) from error
 
-    def _clear_half_made(self, target: Path) -> None:
-        """Take a folder without a valid manifest out of the way of a variant that is whole."""
-        if target.exists():
+    def _place(self, staged: Path, target: Path) -> None:
+        """Give a whole variant its name; a folder without a valid manifest that has the name goes out of the way."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            staged.rename(target)
+        except OSError as error:
+            # Only now is the other one looked at: what is found before the rename may be published in between.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) or self._is_whole(target):
+                raise
             self._move_to_trash(target)
+            staged.rename(target)
+        _fsync(target.parent)
+
+    def _is_whole(self, folder: Path) -> bool:
+        try:
+            self.manifest(folder.parent.name, folder.name)
+        except (VariantNotPublished, VariantCorrupt):
+            return False
+        return True
 
     def _move_to_trash(self, folder: Path) -> None:
         trash = self.path / STAGING_NAME / new_id("trash")
         trash.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)
+        if trash.is_dir():
+            shutil.rmtree(trash, ignore_errors=True)
+        else:
+            trash.unlink(missing_ok=True)
 
     def _same_or_refused(self, published: Manifest, wanted: Manifest) -> Manifest:
         for field in ("source_model", "revision", "weight_format", "recipe"):

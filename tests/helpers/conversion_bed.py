@@ -7,6 +7,9 @@ from pathlib import Path
 
 import redis
 
+from converter_worker.celery_app import make_celery
+from converter_worker.job_store import StageTicket
+from converter_worker.tasks import ticket_sender
 from gateway.conversion_client import ConversionTasks
 from gateway.conversions.planning import plan_conversion
 from shared import keys
@@ -15,6 +18,7 @@ from shared.conversion_job import event_from_fields, job_fields, job_from_fields
 from shared.ids import new_id
 from shared.model_store import ModelStore
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
+from shared.settings import ConverterSettings
 from tests.helpers.services import Service, wait_until
 
 
@@ -28,8 +32,11 @@ class ConversionBed:
         self.redis = redis.Redis.from_url(redis_url)
         self.tasks = ConversionTasks(redis_url)
         self.converters: list[Service] = []
+        self._converter_app = make_celery(ConverterSettings(transport_redis_url=redis_url))
 
-    def start_converter(self, environment: Mapping[str, str] | None = None) -> Service:
+    def start_converter(
+        self, environment: Mapping[str, str] | None = None, *, module: str = "converter_worker", wait: bool = True
+    ) -> Service:
         """Start a worker and wait until it serves."""
         log = self.folder / f"converter-{len(self.converters)}.log"
         settings = {
@@ -42,9 +49,10 @@ class ConversionBed:
             "HF_HUB_OFFLINE": "1",
             **(environment or {}),
         }
-        converter = Service("converter_worker", settings, log).start()
+        converter = Service(module, settings, log).start()
         self.converters.append(converter)
-        wait_until(lambda: "converter_started" in converter.output, what="converter started")
+        if wait:
+            wait_until(lambda: "converter_started" in converter.output, what="converter started")
         return converter
 
     def submit(self, source: Path | str, *variants: object, **fields: object) -> str:
@@ -67,6 +75,14 @@ class ConversionBed:
     def deliver(self, conversion_id: str) -> None:
         """Send a job's first task; once more is a duplicate."""
         asyncio.run(self.tasks.start(conversion_id))
+
+    def deliver_again(self, conversion_id: str) -> None:
+        """Send every task that the job has ever had once more."""
+        for field in self.redis.hkeys(keys.conversion_job(conversion_id)):  # type: ignore[union-attr]
+            if field.startswith(b"claim:"):
+                _, attempt, stage, variant = field.decode().split(":", 3)
+                ticket = StageTicket(conversion_id, stage, int(attempt), variant or None)  # type: ignore[arg-type]
+                ticket_sender(self._converter_app)(ticket)
 
     def cancel(self, conversion_id: str) -> None:
         self.redis.set(keys.conversion_cancel(conversion_id), "1")
@@ -117,6 +133,7 @@ class ConversionBed:
             if converter.process is not None and converter.process.poll() is None:
                 converter.stop()
         self.tasks.close()
+        self._converter_app.close()
         self.redis.close()
 
     def _tail(self) -> str:

@@ -8,7 +8,7 @@ import pytest
 from converter_worker.celery_app import make_celery
 from converter_worker.progress import whole_progress
 from converter_worker.publication import context_length, eos_token_ids
-from converter_worker.reaper import LOST_MESSAGE_MS, JobSigns, is_abandoned
+from converter_worker.reaper import JobSigns, is_abandoned
 from converter_worker.sources import HubSource, LocalSource, resolve_source
 from converter_worker.stage_environment import hub_token, stage_environment
 from converter_worker.stage_errors import platform_error
@@ -35,11 +35,11 @@ from shared.settings import ConverterSettings
         (JobSigns(is_claimed=True, has_lease=False, is_queued=True, idle_ms=0), True),
         (JobSigns(is_claimed=False, has_lease=False, is_queued=True, idle_ms=10**9), False),
         (JobSigns(is_claimed=False, has_lease=False, is_queued=False, idle_ms=0), False),
-        (JobSigns(is_claimed=False, has_lease=False, is_queued=False, idle_ms=LOST_MESSAGE_MS + 1), True),
+        (JobSigns(is_claimed=False, has_lease=False, is_queued=False, idle_ms=30_001), True),
     ],
 )
 def test_a_job_is_abandoned_when_nobody_will_go_on_with_it(signs: JobSigns, expected: bool) -> None:
-    assert is_abandoned(signs) is expected
+    assert is_abandoned(signs, lost_message_ms=30_000) is expected
 
 
 def test_the_whole_progress_never_goes_back() -> None:

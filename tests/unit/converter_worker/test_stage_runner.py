@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from converter_worker.stage_runner import STOP_GRACE_SECONDS, StageRun, StageRunner, StageStopped, StageUsage
-from shared.errors import DiskFull, InternalError, NotCausalLm, StageCrashed
+from shared.errors import DiskFull, InternalError, NotCausalLm, StageCrashed, StageTimedOut
 
 MODULE = "tests.helpers.sample_stage"
 
@@ -129,7 +129,7 @@ def test_a_deaf_child_is_killed_after_the_grace(runner: StageRunner, sample: Cal
 
 
 def test_the_time_limit_ends_a_stage(runner: StageRunner, sample: Callable[..., StageRun]) -> None:
-    with pytest.raises(StageCrashed, match="time limit"):
+    with pytest.raises(StageTimedOut, match="OVCHAT_STAGE_TIME_LIMIT_SECONDS"):
         runner.run(sample("hang", time_limit_seconds=1.0))
 
 

@@ -1,0 +1,26 @@
+"""A checkpoint of a few bytes that passes preflight, and what the sample stages make of it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+#: Bytes of a sample IR's weights.
+WEIGHTS_BYTES = 48 << 10
+
+
+def write_sample_checkpoint(folder: Path, seed: int = 0) -> Path:
+    """Write a checkpoint that differs by its seed; no library can load it, but its configuration and header are true."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "seed": seed}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text("{}")
+    header = json.dumps({"weight": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+    body = len(header).to_bytes(8, "little") + header + seed.to_bytes(8, "little")
+    (folder / "model.safetensors").write_bytes(body)
+    return folder
+
+
+def sample_weights(source_dir: Path, weight_format: str) -> bytes:
+    """Return the weights that a variant of a sample checkpoint has to have."""
+    seed = hashlib.sha256((source_dir / "model.safetensors").read_bytes() + weight_format.encode()).digest()
+    return hashlib.shake_256(seed).digest(WEIGHTS_BYTES)
