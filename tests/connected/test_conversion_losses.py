@@ -96,7 +96,7 @@ def test_redis_may_be_killed(bed: SampleBed, redis_server: RedisServer, source: 
 
 @pytest.mark.parametrize("stage", ["export", "compress", "publish"])
 def test_a_converter_that_stood_still_comes_back_too_late(bed: SampleBed, source: Path, stage: str) -> None:
-    """A stopped virtual machine goes on where it was: its late writes would publish twice, or spoil what is published."""
+    """A stopped virtual machine goes on where it was: its late writes would publish twice, or spoil what is there."""
     conversion_id, pid = begin(bed, source, stage, "late")
     late = bed.worker_of(pid)
     family = family_of(late)

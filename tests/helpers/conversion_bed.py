@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import redis
 
@@ -78,7 +79,7 @@ class ConversionBed:
 
     def deliver_again(self, conversion_id: str) -> None:
         """Send every task that the job has ever had once more."""
-        for field in self.redis.hkeys(keys.conversion_job(conversion_id)):  # type: ignore[union-attr]
+        for field in cast(list[bytes], self.redis.hkeys(keys.conversion_job(conversion_id))):
             if field.startswith(b"claim:"):
                 _, attempt, stage, variant = field.decode().split(":", 3)
                 ticket = StageTicket(conversion_id, stage, int(attempt), variant or None)  # type: ignore[arg-type]

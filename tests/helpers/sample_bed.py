@@ -72,7 +72,7 @@ class SampleBed(ConversionBed):
         """Assert that nothing is left behind and that the index says what the store has."""
         wait_until(lambda: self.left_overs() == [], seconds=5, what=f"clean staging, not {self.left_overs()}")
         published = {f"{manifest.model}:{manifest.variant}".encode() for manifest in self.store.manifests()}
-        assert set(self.redis.hkeys(keys.VARIANTS)) == published  # type: ignore[arg-type]
+        assert set(self.redis.hkeys(keys.VARIANTS)) == published
 
 
 def family_of(worker: Service) -> list[int]:

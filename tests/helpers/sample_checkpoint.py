@@ -9,7 +9,7 @@ WEIGHTS_BYTES = 48 << 10
 
 
 def write_sample_checkpoint(folder: Path, seed: int = 0) -> Path:
-    """Write a checkpoint that differs by its seed; no library can load it, but its configuration and header are true."""
+    """Write a checkpoint that differs by its seed; nothing can load it, but its configuration and header are true."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "seed": seed}
     (folder / "config.json").write_text(json.dumps(config))

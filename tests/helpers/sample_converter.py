@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from pydantic import JsonValue
 
 from converter_worker import __main__ as converter
-from converter_worker import source_steps
+from converter_worker import sources
 from converter_worker.stage_runner import StageRun, StageRunner
 from shared import model_store
 from shared.log import configure_logging
@@ -36,7 +37,7 @@ class SampleRunner(StageRunner):
 
 def hold_in_the_worker() -> None:
     """Make the two stages that have no child of their own wait where a test wants it."""
-    resolve, record = source_steps.resolve_source, model_store.file_record
+    resolve, record = sources.resolve_source, model_store.file_record
 
     def held_resolve(*args: Any, **options: Any) -> Any:
         hold("resolve")
@@ -46,7 +47,8 @@ def hold_in_the_worker() -> None:
         hold("publish", watch)
         return record(path, watch)
 
-    source_steps.resolve_source, model_store.file_record = held_resolve, held_record
+    patch("converter_worker.source_steps.resolve_source", held_resolve).start()
+    patch("shared.model_store.file_record", held_record).start()
 
 
 if __name__ == "__main__":
