@@ -14,7 +14,7 @@ from shared.schemas.conversion import ENDED
 log = get_logger(__name__)
 
 #: How often it is looked for left-overs.
-PERIOD_SECONDS = 30.0
+PERIOD_SECONDS = 60.0
 _CONVERSION_ID = re.compile(r"conv_[0-9a-f]{24}")
 
 

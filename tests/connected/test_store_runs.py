@@ -70,7 +70,8 @@ def write_job(bed: ConversionBed, conversion_id: str, source: str, state: Conver
     bed.redis.hset(keys.conversion_job(conversion_id), mapping=job_fields(job))  # type: ignore[arg-type]
     bed.redis.zadd(keys.CONVERSIONS, {conversion_id: 1})
     # Somebody works on it, as far as the reaper can see.
-    bed.redis.set(keys.conversion_lease(conversion_id), "w", ex=60)
+    bed.redis.hset(keys.conversion_job(conversion_id), "claim:1:export:", '"w"')
+    bed.redis.set(keys.conversion_lease(conversion_id, "claim:1:export:"), "w", ex=60)
 
 
 def test_what_nobody_needs_is_told_first_and_freed_on_request(bed: ConversionBed, environment: dict[str, str]) -> None:
