@@ -10,6 +10,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from shared.gathering_redis import GatheringRedis
+
 #: Seconds to wait for a connection.
 CONNECT_TIMEOUT_SECONDS = 5.0
 #: Seconds to wait for an answer to an ordinary command. Blocking reads use a client without this limit, because a
@@ -54,6 +56,7 @@ def create_redis(process_name: str, url: str, *, blocking: bool = False) -> Asyn
             socket_timeout=ANSWER_TIMEOUT_SECONDS,
             **common,
         )
+        return GatheringRedis.from_pool(pool)
     return redis.asyncio.Redis.from_pool(pool)
 
 

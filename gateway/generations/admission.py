@@ -14,7 +14,7 @@ from shared.errors import ChatBusy, ChatNotFound, Overloaded, PlatformError, Quo
 from shared.ids import new_id, user_message_id
 from shared.redis_client import AsyncRedis, get_text
 from shared.schemas.chats import Provenance
-from shared.schemas.generation import GenerationParams, GenerationRequest
+from shared.schemas.generation import ChatTurn, GenerationParams, GenerationRequest
 from shared.schemas.models import VariantRecord
 from shared.schemas.realtime import ChatRegenerate, ChatSend, GenerationQueued
 
@@ -163,7 +163,7 @@ class Admission:
             chat_id=turn.chat_id,
             model=variant.model,
             variant=variant.variant,
-            messages=await self._chats.branch(turn.chat_id, asked_under),
+            messages=await self._prompt(turn, asked_under),
             params=params.model_copy(
                 update={
                     "seed": turn.provenance.seed,
@@ -187,6 +187,13 @@ class Admission:
             position=position,
         )
         return Admitted(queued, variant.key)
+
+    async def _prompt(self, turn: NewTurn, asked_under: str) -> tuple[ChatTurn, ...]:
+        """Return the turns up to a question; those of a new chat need not be read."""
+        if turn.is_new_chat and turn.content is not None:
+            question = ChatTurn(role="user", content=turn.content)
+            return (ChatTurn(role="system", content=turn.system), question) if turn.system else (question,)
+        return await self._chats.branch(turn.chat_id, asked_under)
 
 
 def _provenance(variant: VariantRecord, params: GenerationParams, generation_id: str) -> Provenance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -99,10 +100,13 @@ class Finalizer:
             # The first reading of a new Redis finds no group: made now, it is read by the next one.
             await self.ensure_group()
             return
-        for entry_id, fields in entries:
-            generation_id = fields[b"g"].decode()
-            with bound_contextvars(generation_id=generation_id):
-                await self._store(entry_id, generation_id)
+        # All at once: answers that were computed together end together, and their calls go in the same round trips.
+        outcomes = await asyncio.gather(
+            *(self._store_logged(entry_id, fields[b"g"].decode()) for entry_id, fields in entries),
+            return_exceptions=True,
+        )
+        for failure in filter(None, outcomes):
+            raise failure
 
     async def settle(self, chat_id: str, generation_id: str) -> bool:
         """Store an answer now, because somebody needs it before the stream tells; False where it still runs."""
@@ -117,6 +121,10 @@ class Finalizer:
         ended = _Ended.of(await self._journal.read(generation_id))
         await self._store_answer(chat_id, generation_id, ended)
         return True
+
+    async def _store_logged(self, entry_id: bytes, generation_id: str) -> None:
+        with bound_contextvars(generation_id=generation_id):
+            await self._store(entry_id, generation_id)
 
     async def _store(self, entry_id: bytes, generation_id: str) -> None:
         since_ns = time.time_ns()

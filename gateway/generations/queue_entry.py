@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -66,8 +67,11 @@ class QueueEntry:
             Overloaded: as many as may wait for ``model:variant`` already do.
         """
         with self._counting_refusals(variant):
-            await self._limits.admit(principal, tokens)
-            if await self._redis.zcard(keys.waiting(variant)) >= self._max_waiting:
+            # Asked for in one moment, so in one round trip.
+            _, waiting = await asyncio.gather(
+                self._limits.admit(principal, tokens), self._redis.zcard(keys.waiting(variant))
+            )
+            if waiting >= self._max_waiting:
                 await self.give_back(principal, *tokens)
                 raise self._overloaded()
 
@@ -76,7 +80,9 @@ class QueueEntry:
         await self._limits.give_back(principal.user, *generation_ids)
 
     async def enter(self, request: GenerationRequest, principal: Principal) -> int:
-        """Queue a generation, admitted before or not, and return how many stand before it; the same id is queued once.
+        """Queue an admitted generation and return how many stand before it; the same id is queued once.
+
+        What it may use of the day's tokens is known by now, and is what it reserves from here on.
 
         Raises:
             RateLimited, QuotaExceeded, Overloaded: as :meth:`admit`.
@@ -86,9 +92,11 @@ class QueueEntry:
 
     async def _enter(self, request: GenerationRequest, principal: Principal) -> int:
         with self._counting_refusals(request.variant_key):
-            await self._limits.admit(principal, {request.generation_id: tokens_to_reserve(request)})
-            enqueued = await self._queue.enqueue(
-                request, self._gateway_id, self._max_waiting, weight=principal.limits.weight
+            if self._limits.limits_tokens(principal):
+                await self._limits.admit(principal, {request.generation_id: tokens_to_reserve(request)})
+            enqueued, familiar = await asyncio.gather(
+                self._queue.enqueue(request, self._gateway_id, self._max_waiting, weight=principal.limits.weight),
+                self._affinity.worker_of(request),
             )
             if enqueued.outcome == "overloaded":
                 await self.give_back(principal, request.generation_id)
@@ -101,7 +109,6 @@ class QueueEntry:
                 variant=request.variant_key,
                 position=enqueued.position,
             )
-            familiar = await self._affinity.worker_of(request)
             await self._dispatcher.place(request.variant_key, familiar=familiar)
             self._traces.admitted(request, enqueued.position)
         return enqueued.position

@@ -89,6 +89,10 @@ class UserLimits:
         if outcome == b"ok" and limits.tokens_per_day:
             await self._hold_to_day(principal.user, limits.tokens_per_day, tokens, reserved_by_others=detail)
 
+    def limits_tokens(self, principal: Principal) -> bool:
+        """Tell whether a user's tokens of a day are limited."""
+        return self._of(principal.limits).tokens_per_day > 0
+
     async def give_back(self, user: str, *generation_ids: str) -> None:
         """Give the places back of what was admitted and then refused; what is queued keeps its place."""
         await self._give_back(args=[user, *generation_ids])
