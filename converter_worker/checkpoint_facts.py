@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,10 +103,17 @@ def read_safetensors_header(file: Path) -> dict[str, TensorFacts]:
 
 def local_revision(folder: Path) -> str:
     """Return a name for a local folder's present content: from its files' names, sizes, heads and tails."""
+    return _revision(file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
+
+
+def file_revision(file: Path) -> str:
+    """Return a name for a local file's present content, as :func:`local_revision` does for a folder's."""
+    return _revision((file,))
+
+
+def _revision(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if not file.is_file() or file.name.startswith("."):
-            continue
+    for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name}\0{size}\0".encode())
         with file.open("rb") as stream:

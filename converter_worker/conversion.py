@@ -10,7 +10,7 @@ import redis.exceptions
 import structlog.contextvars
 from kombu.exceptions import OperationalError
 
-from converter_worker import source_steps, variant_steps
+from converter_worker import import_steps, source_steps, variant_steps
 from converter_worker.job_store import JobStore, JobView, StageTicket, StopReason, Superseded
 from converter_worker.lease import LeaseKeeper
 from converter_worker.stage_errors import file_error
@@ -39,6 +39,12 @@ _STEPS: dict[Stage, Callable[[StepContext], list[StageTicket]]] = {
     "compress": variant_steps.compress,
     "verify": variant_steps.verify,
     "publish": variant_steps.publish,
+}
+_IMPORT_STEPS: dict[Stage, Callable[[StepContext], list[StageTicket]]] = {
+    "resolve": import_steps.resolve,
+    "download": import_steps.download,
+    "verify": variant_steps.verify,
+    "publish": import_steps.publish,
 }
 
 
@@ -95,7 +101,8 @@ class Conversions:
         try:
             if watch.should_stop():
                 raise StageStopped
-            following = _STEPS[ticket.stage](self._context(view, ticket, watch))
+            steps = _IMPORT_STEPS if view.job.plan.kind == "import" else _STEPS
+            following = steps[ticket.stage](self._context(view, ticket, watch))
         except StageStopped:
             self._settle_stop(ticket, watch)
         except PlatformError as error:

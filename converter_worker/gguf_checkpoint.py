@@ -1,98 +1,83 @@
-"""A GGUF file of the llama family, written as a Hugging Face checkpoint folder."""
+"""A GGUF file, written as a Hugging Face checkpoint folder."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converter_worker.gguf_tokenizer import GGUFVocabulary, write_tokenizer
+from converter_worker.gguf_families import GgufFamily, family_of
+from converter_worker.gguf_file import GgufFile
+from converter_worker.gguf_rope import ROPE_FACTORS, rope_scaling
+from converter_worker.gguf_tokenizer import write_tokenizer
+from converter_worker.gguf_vocabulary import GGUFVocabulary, read_vocabulary
+from converter_worker.sharded_weights import write_weights
+from shared.errors import FamilyNotExported
 
 if TYPE_CHECKING:
-    from gguf import GGUFReader
+    from gguf import ReaderTensor
 
-Field = TypeVar("Field")
-
-TENSOR_NAMES = {
-    "token_embd": "model.embed_tokens",
-    "output_norm": "model.norm",
-    "output": "lm_head",
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
+_DEFAULT_ROPE_THETA = 10_000.0
 
 
 def write_checkpoint(gguf_file: Path, folder: Path) -> None:
-    """Write config.json, generation_config.json, model.safetensors and the tokenizer's files into `folder`.
+    """Write config.json, generation_config.json, the weights and the tokenizer's files into `folder`.
 
-    Weights are stored as float16: the file's 4-bit blocks carry float16 scales, so float16 holds what they say, and it
-    is the precision that the export keeps, so nothing is rounded twice.
+    Weights are stored as float16: the file's blocks carry float16 scales, so float16 holds what they say, and it is the
+    precision that the export keeps, so nothing is rounded twice.
 
     Raises:
-        ValueError: the file's architecture is not llama, or a tensor is not known.
+        SourceCorrupt: it is no whole GGUF file.
+        FamilyNotExported: its architecture, a tensor or its quantization is not known here.
+        TokenizerMissing: its tokenizer is not known here.
     """
-    from gguf import GGUFReader
-    from safetensors.numpy import save_file
-
-    reader = GGUFReader(gguf_file)
-    if (architecture := _read(reader, "general.architecture", str)) != "llama":
-        raise ValueError(f"a GGUF file of architecture {architecture!r} cannot be read")
-    vocabulary = _vocabulary(reader)
-    config = _config(reader, vocabulary)
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "generation_config.json", _generation_config(vocabulary))
+    file = GgufFile(gguf_file)
+    family = family_of(file)
+    vocabulary = read_vocabulary(file)
     write_tokenizer(vocabulary, folder)
-    weights_file = folder / "model.safetensors"
-    save_file(dict(_weights(reader)), weights_file, metadata={"format": "pt"})
-    # The library makes the file readable by its owner only.
-    weights_file.chmod(0o644)
+    _write_json(folder / "config.json", _config(file, family, vocabulary))
+    _write_json(folder / "generation_config.json", _generation_config(vocabulary))
+    write_weights(_weights(file, family), folder)
 
 
-def _vocabulary(reader: "GGUFReader") -> GGUFVocabulary:
-    return GGUFVocabulary(
-        pre_tokenizer=_read(reader, "tokenizer.ggml.pre", str),
-        tokens=_read(reader, "tokenizer.ggml.tokens", list),
-        token_types=_read(reader, "tokenizer.ggml.token_type", list),
-        merges=_read(reader, "tokenizer.ggml.merges", list),
-        bos_token_id=_read(reader, "tokenizer.ggml.bos_token_id", int),
-        eos_token_id=_read(reader, "tokenizer.ggml.eos_token_id", int),
-        unknown_token_id=_read(reader, "tokenizer.ggml.unknown_token_id", int),
-        padding_token_id=_read(reader, "tokenizer.ggml.padding_token_id", int),
-        chat_template=_read(reader, "tokenizer.chat_template", str),
-        context_length=_read(reader, "llama.context_length", int),
-    )
-
-
-def _config(reader: "GGUFReader", vocabulary: GGUFVocabulary) -> dict[str, object]:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+def _config(file: GgufFile, family: GgufFamily, vocabulary: GGUFVocabulary) -> dict[str, object]:
+    prefix = file.read("general.architecture", str)
+    tensors = {tensor.name: tensor for tensor in file.tensors}
+    embeddings = tensors.get("token_embd.weight")
+    heads = file.read(f"{prefix}.attention.head_count", int)
+    hidden_size = file.read(f"{prefix}.embedding_length", int)
+    config: dict[str, object] = {
+        "architectures": [family.class_name],
+        "model_type": family.model_type,
         "hidden_act": "silu",
-        "hidden_size": _read(reader, "llama.embedding_length", int),
-        "intermediate_size": _read(reader, "llama.feed_forward_length", int),
+        "hidden_size": hidden_size,
+        "intermediate_size": file.read(f"{prefix}.feed_forward_length", int),
         "max_position_embeddings": vocabulary.context_length,
-        "num_attention_heads": _read(reader, "llama.attention.head_count", int),
-        "num_hidden_layers": _read(reader, "llama.block_count", int),
-        "num_key_value_heads": _read(reader, "llama.attention.head_count_kv", int),
+        "num_attention_heads": heads,
+        "num_hidden_layers": file.read(f"{prefix}.block_count", int),
+        "num_key_value_heads": file.find(f"{prefix}.attention.head_count_kv", int) or heads,
         # The file holds float32; rounding gives back the decimal number that was written into the original.
-        "rms_norm_eps": float(f"{_read(reader, 'llama.attention.layer_norm_rms_epsilon', float):.6g}"),
-        "rope_theta": _read(reader, "llama.rope.freq_base", float),
-        "tie_word_embeddings": not any(tensor.name == "output.weight" for tensor in reader.tensors),
-        "vocab_size": len(vocabulary.tokens),
+        "rms_norm_eps": float(f"{file.read(f'{prefix}.attention.layer_norm_rms_epsilon', float):.6g}"),
+        "rope_theta": file.find(f"{prefix}.rope.freq_base", float) or _DEFAULT_ROPE_THETA,
+        "tie_word_embeddings": "output.weight" not in tensors,
+        # The file tells the shape the other way round; there may be more rows than tokens.
+        "vocab_size": len(vocabulary.tokens) if embeddings is None else int(embeddings.shape[-1]),
         "torch_dtype": "float16",
         "bos_token_id": vocabulary.bos_token_id,
         "eos_token_id": vocabulary.eos_token_id,
         "pad_token_id": vocabulary.padding_token_id,
+        **family.config,
     }
+    head_size = file.find(f"{prefix}.attention.key_length", int)
+    if head_size is not None and head_size * heads != hidden_size:
+        config["head_dim"] = head_size
+    if family.model_type == "llama" and "blk.0.attn_q.bias" in tensors:
+        config["attention_bias"] = True
+    if scaling := rope_scaling(file, prefix):
+        config["rope_scaling"] = scaling
+    return config
 
 
 def _generation_config(vocabulary: GGUFVocabulary) -> dict[str, object]:
@@ -103,41 +88,53 @@ def _generation_config(vocabulary: GGUFVocabulary) -> dict[str, object]:
     }
 
 
-def _weights(reader: "GGUFReader") -> Iterator[tuple[str, NDArray[np.float16]]]:
+def _weights(file: GgufFile, family: GgufFamily) -> Iterator[tuple[str, NDArray[np.float16]]]:
+    prefix = file.read("general.architecture", str)
+    heads = file.read(f"{prefix}.attention.head_count", int)
+    key_value_heads = file.find(f"{prefix}.attention.head_count_kv", int) or heads
+    for tensor in file.tensors:
+        if tensor.name == ROPE_FACTORS:
+            continue
+        name = _tensor_name(tensor.name, family)
+        weight = _dequantized(tensor)
+        if family.is_interleaved and ".attn_q." in tensor.name:
+            weight = _unpermute(weight, heads)
+        elif family.is_interleaved and ".attn_k." in tensor.name:
+            weight = _unpermute(weight, key_value_heads)
+        yield name, np.ascontiguousarray(weight)
+
+
+def _dequantized(tensor: "ReaderTensor") -> NDArray[np.float16]:
     from gguf.quants import dequantize
 
-    heads = _read(reader, "llama.attention.head_count", int)
-    key_value_heads = _read(reader, "llama.attention.head_count_kv", int)
-    for tensor in reader.tensors:
-        weight = dequantize(tensor.data, tensor.tensor_type).astype(np.float16)
-        if tensor.name.endswith("attn_q.weight"):
-            weight = _unpermute(weight, heads)
-        elif tensor.name.endswith("attn_k.weight"):
-            weight = _unpermute(weight, key_value_heads)
-        yield _tensor_name(tensor.name), np.ascontiguousarray(weight)
+    try:
+        weight: NDArray[np.float16] = dequantize(tensor.data, tensor.tensor_type).astype(np.float16)
+    except NotImplementedError as error:
+        raise FamilyNotExported(
+            f"Weights of the GGUF type {tensor.tensor_type.name} cannot be read. Take a file of another quantization, "
+            "such as Q8_0 or Q4_K_M, or the model's own checkpoint.",
+            param="source_model",
+        ) from error
+    return weight
 
 
 def _unpermute(weight: NDArray[np.float16], heads: int) -> NDArray[np.float16]:
-    """Undo GGUF's interleaving of a head's rotary halves; shape (heads * head_size, hidden) in and out."""
+    """Undo GGUF's interleaving of a head's rotary halves; shape (heads * head_size, …) in and out."""
     half = weight.shape[0] // heads // 2
     return weight.reshape(heads, half, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
 
 
-def _tensor_name(gguf_name: str) -> str:
+def _tensor_name(gguf_name: str, family: GgufFamily) -> str:
     parts = gguf_name.split(".")
-    if parts[0] == "blk" and len(parts) == 4 and parts[2] in TENSOR_NAMES:
-        return f"model.layers.{parts[1]}.{TENSOR_NAMES[parts[2]]}.{parts[3]}"
-    if len(parts) == 2 and parts[0] in TENSOR_NAMES:
-        return f"{TENSOR_NAMES[parts[0]]}.{parts[1]}"
-    raise ValueError(f"unknown GGUF tensor {gguf_name!r}")
-
-
-def _read(reader: "GGUFReader", name: str, kind: type[Field]) -> Field:
-    field = reader.get_field(name)
-    value = None if field is None else field.contents()
-    if not isinstance(value, kind):
-        raise ValueError(f"the GGUF file lacks {name}")
-    return value
+    if parts[0] == "blk" and len(parts) == 4 and parts[2] in family.names:
+        return f"model.layers.{parts[1]}.{family.names[parts[2]]}.{parts[3]}"
+    if len(parts) == 2 and parts[0] in family.names:
+        return f"{family.names[parts[0]]}.{parts[1]}"
+    raise FamilyNotExported(
+        f"The GGUF file has a part that models of the type {family.model_type} do not have ({gguf_name}). Take the "
+        "model's own checkpoint.",
+        param="source_model",
+    )
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.errors import StoreUnwritable
 from shared.model_store import ModelStore, write_error
 from shared.schemas.conversion import ConversionPlan, VariantResult
-from shared.schemas.models import Manifest, VariantRequest, Verification
+from shared.schemas.models import Imported, Manifest, VariantRequest, Verification
 
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "model_max_length")
 _DEFAULT_CONTEXT_LENGTH = 2048
@@ -37,10 +37,11 @@ def publish_variant(
     folder: Path,
     *,
     revision: str | None,
-    fp16_bytes: int,
-    versions: dict[str, str],
+    fp16_bytes: int | None,
+    versions: Mapping[str, str],
     staging: Path,
     watch: Callable[[], None] = lambda: None,
+    imported: Imported | None = None,
 ) -> Manifest:
     """Publish a variant's folder and return its manifest; a second call finds it published.
 
@@ -64,7 +65,16 @@ def publish_variant(
             raise write_error(error, store.path) from error
     # A redelivered publish finds the folder gone and the variant published.
     described = folder if folder.is_dir() else store.variant_dir(plan.model, request.name)
-    manifest = _manifest(plan, request, work, described, revision=revision, fp16_bytes=fp16_bytes, versions=versions)
+    manifest = _manifest(
+        plan,
+        request,
+        work,
+        described,
+        revision=revision,
+        fp16_bytes=fp16_bytes,
+        imported=imported,
+        versions=dict(versions),
+    )
     # A converter that stood still and comes back may publish the folder under our hands; the store tells.
     with contextlib.suppress(FileNotFoundError):
         for file in staged.rglob("*"):
@@ -92,7 +102,8 @@ def _manifest(
     folder: Path,
     *,
     revision: str | None,
-    fp16_bytes: int,
+    fp16_bytes: int | None,
+    imported: Imported | None,
     versions: dict[str, str],
 ) -> Manifest:
     config = read_json(folder / "config.json")
@@ -114,6 +125,7 @@ def _manifest(
         weights_bytes=work.weights_bytes,
         fp16_weights_bytes=fp16_bytes,
         verification=work.verification,
+        imported=imported,
     )
 
 

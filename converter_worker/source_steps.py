@@ -7,10 +7,16 @@ from pydantic import JsonValue
 from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, read_facts
 from converter_worker.job_store import StageTicket
 from converter_worker.preflight import available_memory_bytes, check_model, check_recipes, check_resources
-from converter_worker.sources import HubSource, resolve_source
+from converter_worker.progress import ProgressReporter
+from converter_worker.source_forms import refuse_other_forms
+from converter_worker.sources import HubSource, LocalGguf, resolve_source, split_hub_file
 from converter_worker.stage_environment import hub_token
 from converter_worker.step_context import StepContext
+from shared.errors import SourceNotFound
 from shared.schemas.conversion import Stage
+
+#: Note of a job whose source is a GGUF file: its path, empty where it is on the hub.
+_GGUF = "gguf_file"
 
 
 def resolve(context: StepContext) -> list[StageTicket]:
@@ -31,13 +37,21 @@ def resolve(context: StepContext) -> list[StageTicket]:
         cache_folder=context.settings.data_dir / "demo",
         local_roots=context.settings.local_roots,
     )
+    if isinstance(source, LocalGguf):
+        context.jobs.write(context.ticket, {f"note:{_GGUF}": str(source.file), "note:revision": source.revision})
+        return [context.next("download")]
+    if isinstance(source, HubSource) and source.file is not None:
+        # What it holds is told by the file itself, so it is checked once it is here.
+        context.jobs.write(context.ticket, {f"note:{_GGUF}": "", "note:revision": source.revision})
+        return [context.next("download")]
     on_hub = isinstance(source, HubSource)
     if isinstance(source, HubSource):
         tensors_file = context.work.path / "tensors.json"
-        folder, revision = _fetch(context, "preflight", source.revision, {"tensors_file": str(tensors_file)})
+        folder, revision = fetch(context, "preflight", source.revision, {"tensors_file": str(tensors_file)})
         facts = read_facts(folder, TENSORS.validate_json(tensors_file.read_bytes()))
     else:
         folder, revision = source.folder, source.revision
+        refuse_other_forms(plan.source_model, [file.name for file in folder.iterdir()])
         facts = read_facts(folder)
     report = context.reporter("preflight")
     report(0.5, "checking the model and the recipes")
@@ -52,11 +66,40 @@ def resolve(context: StepContext) -> list[StageTicket]:
 
 def download(context: StepContext) -> list[StageTicket]:
     """Fetch the weights of the revision that was checked."""
-    folder, _ = _fetch(context, "download", context.note("revision"), {})
+    if _GGUF in context.view.notes:
+        return _unpack(context)
+    folder, _ = fetch(context, "download", context.note("revision"), {})
     # What has come is compared with its own headers, so that a broken transfer is told here and not by the export.
     read_facts(folder)
     context.jobs.write(context.ticket, {"note:source_dir": str(folder)})
     return [context.next("export")]
+
+
+def _unpack(context: StepContext) -> list[StageTicket]:
+    """Make a checkpoint of a GGUF file, fetched where it is on the hub, and check it as any other."""
+    local, revision = context.view.notes[_GGUF], context.view.notes.get("revision")
+    of_hub = not local
+    if of_hub:
+        repository, file = split_hub_file(context.plan.source_model)
+        wanted = revision if isinstance(revision, str) else None
+        extra: dict[str, JsonValue] = {"source_model": repository, "patterns": [file]}
+        folder, revision = fetch(context, "download", wanted, extra, context.reporter("download", of=2))
+        local = str(folder / file)
+        if not Path(local).is_file():
+            raise SourceNotFound(f"The model {repository} has no file {file}.", param="source_model")
+    target = context.work.path / "checkpoint"
+    context.make(
+        target,
+        "download",
+        {"gguf_file": local},
+        context.reporter("download", done=int(of_hub), of=1 + of_hub),
+        module="converter_worker.stages.gguf",
+    )
+    facts = read_facts(target)
+    stack = context.stacks.choose(facts.model_type)
+    missing = _check(context, facts, str(revision))
+    context.jobs.write(context.ticket, {"note:source_dir": str(target), "note:revision": revision, "note:stack": stack})
+    return [context.next("export" if missing else "publish")]
 
 
 def _check(context: StepContext, facts: CheckpointFacts, revision: str) -> bool:
@@ -69,12 +112,22 @@ def _check(context: StepContext, facts: CheckpointFacts, revision: str) -> bool:
     return bool(missing)
 
 
-def _fetch(context: StepContext, stage: Stage, revision: str | None, extra: dict[str, JsonValue]) -> tuple[Path, str]:
+def fetch(
+    context: StepContext,
+    stage: Stage,
+    revision: str | None,
+    extra: dict[str, JsonValue],
+    report: ProgressReporter | None = None,
+) -> tuple[Path, str]:
+    """Have files of the source fetched from the hub, or what is missing of them; return their folder and its commit.
+
+    `extra` are further arguments of the download's stage.
+    """
     token = hub_token()
     result = context.run(
         stage,
         {"source_model": context.plan.source_model, "revision": revision, **extra},
-        context.reporter(stage),
+        report or context.reporter(stage),
         module="converter_worker.stages.download",
         # The hub's library of the base environment fetches for every stack.
         stack=context.stacks.default,

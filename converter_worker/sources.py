@@ -1,10 +1,10 @@
-"""Where a source model comes from: the packaged demo model, a local folder, or the model hub."""
+"""Where a source model comes from: the packaged demo model, a local folder or GGUF file, or the model hub."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter_worker.checkpoint_facts import local_revision
+from converter_worker.checkpoint_facts import file_revision, local_revision
 from converter_worker.demo_model import (
     DEMO_REVISION,
     DEMO_SOURCE_MODEL,
@@ -16,6 +16,9 @@ from shared.errors import SourceNotFound
 _HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
 
 
+GGUF_SUFFIX = ".gguf"
+
+
 @dataclass(frozen=True)
 class LocalSource:
     """A checkpoint folder that is here."""
@@ -25,11 +28,20 @@ class LocalSource:
 
 
 @dataclass(frozen=True)
+class LocalGguf:
+    """A GGUF file that is here."""
+
+    file: Path
+    revision: str
+
+
+@dataclass(frozen=True)
 class HubSource:
-    """A model that the hub has to be asked for."""
+    """A model that the hub has to be asked for; `file` where one GGUF file of its repository is meant."""
 
     hub_id: str
     revision: str | None
+    file: str | None = None
 
 
 def resolve_source(
@@ -39,7 +51,7 @@ def resolve_source(
     packaged_demo: bool,
     cache_folder: Path,
     local_roots: tuple[Path, ...] = (),
-) -> LocalSource | HubSource:
+) -> LocalSource | LocalGguf | HubSource:
     """Tell what a source model's name means; prepares the demo model's checkpoint where that is meant.
 
     Raises:
@@ -54,6 +66,8 @@ def resolve_source(
     if folder.is_absolute() or source_model.startswith("."):
         # Before anything is said about the path, so that nothing can be learned about the converter's other files.
         folder = _below_a_root(folder, local_roots)
+        if folder.is_file() and folder.suffix.lower() == GGUF_SUFFIX:
+            return LocalGguf(folder, file_revision(folder))
         if not folder.is_dir():
             raise SourceNotFound(
                 f"There is no folder {source_model} on the converter's machine. In a container only mounted folders "
@@ -61,12 +75,14 @@ def resolve_source(
                 param="source_model",
             )
         return LocalSource(folder, local_revision(folder))
-    if not _HUB_ID.match(source_model):
+    repository, file = hub_repository(source_model), _hub_file(source_model)
+    if repository is None or (repository != source_model and file is None):
         raise SourceNotFound(
-            f"{source_model!r} is neither an absolute path nor a model id such as 'organisation/model'.",
+            f"{source_model!r} is neither an absolute path nor a model id such as 'organisation/model', nor a GGUF "
+            "file such as 'organisation/model/file.gguf'.",
             param="source_model",
         )
-    return HubSource(source_model, revision)
+    return HubSource(repository, revision, file)
 
 
 def hub_repository(source_model: str) -> str | None:
@@ -74,6 +90,19 @@ def hub_repository(source_model: str) -> str | None:
     parts = source_model.split("/")
     repository = "/".join(parts[:2])
     return repository if source_model[:1] not in "/.~" and _HUB_ID.match(repository) else None
+
+
+def split_hub_file(source_model: str) -> tuple[str, str]:
+    """Return the repository and the path inside it of a source that is a file of the hub."""
+    organisation, name, file = source_model.split("/", 2)
+    return f"{organisation}/{name}", file
+
+
+def _hub_file(source_model: str) -> str | None:
+    """Return the path of the GGUF file inside its repository that a source names, None where it names none."""
+    parts = source_model.split("/")[2:]
+    is_path = bool(parts) and all(_HUB_ID.match(part) for part in parts)
+    return "/".join(parts) if is_path and parts[-1].lower().endswith(GGUF_SUFFIX) else None
 
 
 def _below_a_root(folder: Path, roots: tuple[Path, ...]) -> Path:

@@ -103,10 +103,11 @@ class StepContext:
         report: ProgressReporter,
         *,
         finish: Callable[[Path], None] = lambda part: None,
+        module: str | None = None,
     ) -> dict[str, JsonValue]:
         """Run a stage that makes a folder, unless it is there; return its result with the `seconds` it took.
 
-        `finish` completes the folder before it gets its final name.
+        `finish` completes the folder before it gets its final name; `module` is not the one of the stage's name.
         """
         record = f"{stage}-{target.name}"
         if target.is_dir() and (known := self.work.recall(record)) is not None:
@@ -119,7 +120,7 @@ class StepContext:
             part, started = self.work.begin(target, self.ticket.attempt), time.monotonic()
             return {**arguments, "output_dir": str(part)}
 
-        result = self._run_again_and_again(stage, begin, report)
+        result = self._run_again_and_again(stage, begin, report, module=module)
         result["seconds"] = round(time.monotonic() - started, 3)
         finish(part)
         self.work.record(record, result)

@@ -77,6 +77,7 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
     ):
         app.include_router(routes.router)
 
+    app.include_router(conversions.imports)
     install_page(app)
     install_openapi(app)
 

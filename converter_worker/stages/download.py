@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from converter_worker.checkpoint_facts import TENSORS, TensorFacts
+from converter_worker.source_forms import refuse_other_forms
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from shared.errors import SourceGated, SourceNotFound
 
@@ -14,11 +15,15 @@ PICKLED_WEIGHTS_PATTERNS = ["*.bin", "*.bin.index.json"]
 
 
 class Arguments(StageMessage):
-    """`tensors_file`: only configuration and tokenizer are fetched, and the weights' headers are written there."""
+    """`tensors_file`: only configuration and tokenizer are fetched, and the weights' headers are written there.
+
+    `patterns`: what is fetched in place of what a conversion reads; empty where it is that.
+    """
 
     source_model: str
     revision: str | None
     tensors_file: Path | None = None
+    patterns: tuple[str, ...] = ()
 
 
 class Result(StageMessage):
@@ -50,12 +55,15 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     name, token = arguments.source_model, os.environ.get("HF_TOKEN") or None
     report(None, "asking the model hub")
     try:
-        patterns = list(ALLOWED_PATTERNS)
-        files = HfApi().model_info(name, revision=arguments.revision, token=token).siblings or ()
-        safe = any(file.rfilename.endswith(".safetensors") for file in files)
-        if arguments.tensors_file is None:
+        patterns = list(arguments.patterns or ALLOWED_PATTERNS)
+        siblings = HfApi().model_info(name, revision=arguments.revision, token=token).siblings or ()
+        files = [sibling.rfilename for sibling in siblings]
+        safe = any(file.endswith(".safetensors") for file in files)
+        if not arguments.patterns:
+            refuse_other_forms(name, files)
+        if arguments.tensors_file is None and not arguments.patterns:
             patterns += WEIGHTS_PATTERNS if safe else PICKLED_WEIGHTS_PATTERNS
-        else:
+        elif arguments.tensors_file is not None:
             tensors = _remote_headers(name, arguments.revision, token) if safe else {}
             arguments.tensors_file.write_bytes(TENSORS.dump_json(tensors))
         report(None, "downloading")

@@ -6,16 +6,19 @@ from typing import Any
 
 from converter_worker.stages.chat_files import ChatFacts, write_chat_files
 from converter_worker.stages.contract import ReportProgress, StageMessage
+from converter_worker.stages.tokenizer_ir import TOKENIZER_IR_FILES, keep_tokenizer_ir
 from shared.errors import TokenizerMissing
-
-TOKENIZER_IR_FILES = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
 
 
 class Arguments(StageMessage):
-    """`source_dir`: checkpoint folder; `output_dir`: made here, must not exist."""
+    """`source_dir`: checkpoint folder; `output_dir`: made here, must not exist.
+
+    `ir_dir`: a folder whose tokenizer IR is kept, where there is one that says the same as the tokenizer's files.
+    """
 
     source_dir: Path
     output_dir: Path
+    ir_dir: Path | None = None
     trust_remote_code: bool = False
     chat: ChatFacts = ChatFacts()
 
@@ -26,6 +29,7 @@ class Result(StageMessage):
     eos_token_id: int | None
     has_chat_template: bool
     stop_token_ids: tuple[int, ...] = ()
+    ir_kept: bool = False
 
 
 def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
@@ -44,9 +48,13 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
         raise TokenizerMissing("The model's tokenizer cannot be written as tokenizer.json, which inference reads.")
     eos_token_id, has_template = tokenizer.eos_token_id, bool(tokenizer.chat_template)
     report(0.3, "converting the tokenizer")
-    _write_ir(tokenizer, arguments.output_dir)
+    kept = arguments.ir_dir is not None and keep_tokenizer_ir(arguments.ir_dir, arguments.output_dir)
+    if not kept:
+        _write_ir(tokenizer, arguments.output_dir)
     report(1.0, "tokenizer written")
-    return Result(eos_token_id=eos_token_id, has_chat_template=has_template, stop_token_ids=stop_token_ids)
+    return Result(
+        eos_token_id=eos_token_id, has_chat_template=has_template, stop_token_ids=stop_token_ids, ir_kept=kept
+    )
 
 
 def _load_fast(arguments: Arguments) -> Any:

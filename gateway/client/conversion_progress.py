@@ -67,7 +67,8 @@ def _stage_line(event: ConversionEvent) -> str:
 def result_lines(job: ConversionJob) -> list[str]:
     """Tell each variant's size and compression rate."""
     return [
-        f"{job.plan.model}:{result.name}  {megabytes(result.weights_bytes)}, {rate(result.compression_rate)} of fp16"
+        f"{job.plan.model}:{result.name}  {megabytes(result.weights_bytes)}"
+        + (f", {rate(result.compression_rate)} of fp16" if result.compression_rate is not None else "")
         + (", was there already" if result.already_published else "")
         for result in job.results
     ]

@@ -17,7 +17,7 @@ from shared.catalog import CatalogEntry
 from shared.errors import ErrorBody, InternalError, PlatformError, Unavailable, error_from_body
 from shared.schemas.chats import Chat, ChatList, ChatSummary
 from shared.schemas.common import Message
-from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
+from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest, ImportRequest
 from shared.schemas.engine_config import EngineConfig, Tuning
 from shared.schemas.models import Placement, VariantRecord
 from shared.schemas.store import StoreRun
@@ -111,6 +111,11 @@ class HttpClient:
         """Ask for a conversion, or join the same one that runs."""
         body = request.model_dump(mode="json", exclude_none=True)
         return _parsed(SubmittedJob, await self._call("POST", "/api/v1/conversions", body))
+
+    async def submit_import(self, request: ImportRequest) -> SubmittedJob:
+        """Ask for ready-made IR to be published; the job is one of the conversions."""
+        body = request.model_dump(mode="json", exclude_none=True)
+        return _parsed(SubmittedJob, await self._call("POST", "/api/v1/imports", body))
 
     async def conversions(self) -> list[ConversionJob]:
         """All jobs that are remembered."""

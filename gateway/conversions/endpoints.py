@@ -11,11 +11,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from gateway.dependencies import AdminDep, StandingDep, StateDep, require_admin
-from gateway.principal import Standing
+from gateway.principal import Principal, Standing
 from gateway.state import GatewayState
-from shared.schemas.conversion import ConversionJob, ConversionRequest
+from shared.schemas.conversion import ConversionJob, ConversionRequest, ImportRequest
 
 router = APIRouter(prefix="/api/v1/conversions", tags=["conversions"], dependencies=[Depends(require_admin)])
+
+imports = APIRouter(prefix="/api/v1/imports", tags=["conversions"], dependencies=[Depends(require_admin)])
 
 #: As Redis names a stream's entries.
 _EVENT_ID = r"^[0-9]{1,15}(-[0-9]{1,15})?$"
@@ -42,13 +44,26 @@ class ConversionList(BaseModel):
 @router.post("", status_code=202)
 async def submit_conversion(request: ConversionRequest, state: StateDep, admin: AdminDep) -> AcceptedConversion:
     """Accept a conversion job, or join the running one that makes the same."""
+    return await _submit(request, state, admin)
+
+
+@imports.post("", status_code=202)
+async def submit_import(request: ImportRequest, state: StateDep, admin: AdminDep) -> AcceptedConversion:
+    """Accept a job that verifies ready-made OpenVINO IR and publishes it as it is; it is one of the conversions."""
+    return await _submit(request, state, admin)
+
+
+async def _submit(
+    request: ConversionRequest | ImportRequest, state: GatewayState, admin: Principal
+) -> AcceptedConversion:
     job, joined = await state.conversions.submit(request)
     if not joined:
         await state.usage.count_conversion(job.conversion_id, admin.user)
+    what = "import" if job.plan.kind == "import" else "conversion"
     detail = f"{job.plan.model} from {job.plan.source_model}"
     await state.audit.record(
         admin,
-        "conversion.joined" if joined else "conversion.submitted",
+        f"{what}.joined" if joined else f"{what}.submitted",
         job.conversion_id,
         f"{detail} with its own code" if job.plan.trust_remote_code else detail,
     )

@@ -8,8 +8,11 @@ from shared.catalog import Catalog, complete_recipe
 from shared.catalog.stacks import load_stacks
 from shared.errors import InvalidRequest, VariantExists
 from shared.ids import is_name
-from shared.schemas.conversion import ConversionPlan, ConversionRequest, VariantResult, named_variants
+from shared.schemas.conversion import ConversionPlan, ConversionRequest, ImportRequest, VariantResult, named_variants
 from shared.schemas.models import VariantRecord, VariantRequest
+
+#: How ready-made IR is named on the hub.
+_READY_MADE = re.compile(r"(?P<model>.+)-(?P<variant>(?:fp16|int8|int4)(?:-[a-z]+)*)-ov")
 
 
 def plan_conversion(request: ConversionRequest, catalog: Catalog) -> ConversionPlan:
@@ -21,12 +24,8 @@ def plan_conversion(request: ConversionRequest, catalog: Catalog) -> ConversionP
     """
     entry = catalog.find(request.source_model)
     source_model = entry.source_model if entry else request.source_model.rstrip("/") or "/"
-    name = request.name or (entry.id if entry else source_model.rsplit("/", 1)[-1].lower())
-    if not is_name(name):
-        raise InvalidRequest(
-            f"{name!r} cannot be a public name. Give one as `name`: lower-case letters, digits, '.', '_' and '-'.",
-            param="name",
-        )
+    last = source_model.rsplit("/", 1)[-1].lower().removesuffix(".gguf")
+    name = _public_name(request.name or (entry.id if entry else last))
     return ConversionPlan(
         source_model=source_model,
         model=name,
@@ -35,6 +34,52 @@ def plan_conversion(request: ConversionRequest, catalog: Catalog) -> ConversionP
         trust_remote_code=request.trust_remote_code or (entry is not None and entry.trust_remote_code),
         stack=load_stacks().choose(entry.family) if entry else None,
     )
+
+
+def plan_import(request: ImportRequest) -> ConversionPlan:
+    """Return the plan of an import; which variant it is, the converter sees.
+
+    Raises:
+        InvalidRequest: the source gives no valid public name, so one must be named.
+    """
+    source_model = request.source_model.rstrip("/") or "/"
+    base, variant = ready_made_name(source_model)
+    name = request.name or base
+    return ConversionPlan(
+        kind="import",
+        source_model=source_model,
+        model=_public_name(name),
+        variant=request.variant or variant,
+        variants=(),
+        revision=request.revision,
+    )
+
+
+def ready_made_name(source_model: str) -> tuple[str, str | None]:
+    """Return a source's public name, and its variant where it is named as ready-made IR on the hub is.
+
+    ``OpenVINO/Qwen3-8B-int4-cw-ov`` is the variant ``int4-cw`` of ``qwen3-8b``.
+    """
+    last = source_model.rsplit("/", 1)[-1].lower()
+    found = _READY_MADE.fullmatch(last)
+    return (found["model"], found["variant"]) if found else (last, None)
+
+
+def is_same_model(one: str, other: str) -> bool:
+    """Tell whether two sources hold one model: the same source, or ready-made IR of the other's name."""
+    if one == other:
+        return True
+    (base, variant), (other_base, other_variant) = ready_made_name(one), ready_made_name(other)
+    return base == other_base and (variant, other_variant) != (None, None)
+
+
+def _public_name(name: str) -> str:
+    if not is_name(name):
+        raise InvalidRequest(
+            f"{name!r} cannot be a public name. Give one as `name`: lower-case letters, digits, '.', '_' and '-'.",
+            param="name",
+        )
+    return name
 
 
 def published_already(plan: ConversionPlan, records: tuple[VariantRecord, ...]) -> tuple[VariantResult, ...]:

@@ -9,7 +9,7 @@ from typing import cast
 import orjson
 
 from gateway.conversion_client import ConversionTasks
-from gateway.conversions.planning import plan_conversion, published_already
+from gateway.conversions.planning import is_same_model, plan_conversion, plan_import, published_already
 from gateway.models.index import ModelIndex
 from shared import keys
 from shared.catalog import Catalog
@@ -17,7 +17,7 @@ from shared.conversion_job import event_from_fields, job_fields, job_from_fields
 from shared.errors import ConversionNotFound, NameTaken
 from shared.ids import new_id
 from shared.redis_client import AsyncRedis
-from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
+from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest, ImportRequest
 from shared.scripts import load_script
 from shared.streams import read_stream
 
@@ -44,7 +44,7 @@ class ConversionService:
         self._submit = load_script(state, "submit_conversion")
         self._cancel = load_script(state, "cancel_conversion")
 
-    async def submit(self, request: ConversionRequest) -> tuple[ConversionJob, bool]:
+    async def submit(self, request: ConversionRequest | ImportRequest) -> tuple[ConversionJob, bool]:
         """Accept a job; return it and whether it was running already.
 
         Raises:
@@ -52,12 +52,14 @@ class ConversionService:
             VariantExists: a variant of this name is published with another recipe.
             InvalidRequest: the request makes no sense.
         """
-        plan = plan_conversion(request, self._catalog)
+        is_import = isinstance(request, ImportRequest)
+        plan = plan_import(request) if isinstance(request, ImportRequest) else plan_conversion(request, self._catalog)
         records = (await self._models.variants()).get(plan.model, ())
-        if records and records[0].source_model != plan.source_model:
+        if records and not is_same_model(records[0].source_model, plan.source_model):
             raise _name_taken(plan.model, records[0].source_model)
         done = published_already(plan, records)
-        complete = len(done) == len(plan.variants)
+        # Which variant an import is, only the converter sees.
+        complete = len(done) == len(plan.variants) and not is_import
         now_ms = int(time.time() * 1000)
         job = ConversionJob(
             conversion_id=new_id("conv"),

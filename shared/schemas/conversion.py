@@ -44,6 +44,19 @@ class ConversionRequest(StrictMessage):
         return variants
 
 
+class ImportRequest(StrictMessage):
+    """``POST /api/v1/imports``."""
+
+    source_model: str = Field(
+        min_length=1, max_length=512, description="Hub id of ready-made OpenVINO IR, or its folder at the converter."
+    )
+    name: Name | None = Field(
+        None, description="Public name; by default the last part of the source, without such as `-int4-ov`."
+    )
+    variant: Name | None = Field(None, description="Name of the variant; by default the source's, or its format.")
+    revision: Annotated[str, Field(max_length=128)] | None = None
+
+
 def named_variants(variants: tuple[WeightFormat | VariantRequest, ...]) -> tuple[VariantRequest, ...]:
     """Return each variant with its name and recipe; a bare weight format is a variant of that name."""
     return tuple(
@@ -53,13 +66,15 @@ def named_variants(variants: tuple[WeightFormat | VariantRequest, ...]) -> tuple
 
 
 class ConversionPlan(Message):
-    """What a job will do, all choices made: written once, when the job is accepted."""
+    """What a job will do, all choices made when it is accepted; an import's variant is told once it has been seen."""
 
     source_model: str
     model: str
     variants: tuple[VariantRequest, ...]
     revision: str | None = None
     trust_remote_code: bool = Field(False, strict=True)
+    kind: Literal["convert", "import"] = "convert"
+    variant: str | None = Field(None, description="Name that an imported variant is to have; its format's where null.")
     stack: str | None = Field(
         None, description="Version stack of a model of the catalogue; for another one the converter finds it."
     )

@@ -87,6 +87,19 @@ class Verification(Message):
     load_seconds: float | None = None
 
 
+#: Where an imported variant's recipe was read: in the IR, in the file beside it, or only from its weights' types.
+RecipeOrigin = Literal["rt_info", "openvino_config", "weights"]
+
+
+class Imported(Message):
+    """What is known of a variant that came as ready-made IR and was not converted here."""
+
+    precision: str = Field(description="Element type of most weights, as OpenVINO names it.")
+    recipe_origin: RecipeOrigin
+    tokenizer_ir: Literal["kept", "built"] = Field(description="`built` from the tokenizer's files at the import.")
+    has_chat_template: bool = Field(description="Without one it goes on with texts, but cannot chat.")
+
+
 class Manifest(Message):
     """``manifest.json``, written last: a folder without it is no variant."""
 
@@ -107,6 +120,7 @@ class Manifest(Message):
     weights_bytes: int = Field(description="Size of openvino_model.bin.")
     fp16_weights_bytes: int | None = Field(None, description="Size of the fp16 weights it was made from.")
     verification: Verification | None = None
+    imported: Imported | None = None
 
     @property
     def compression_rate(self) -> float | None:
@@ -141,6 +155,7 @@ class VariantRecord(Message):
     versions: dict[str, str]
     created_at: str
     verification: Verification | None
+    imported: Imported | None = None
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> VariantRecord:

@@ -57,6 +57,7 @@ TABLE: dict[tuple[str, str], Access] = {
     ("PUT", "/api/v1/models/{model}/{variant}/engine"): admins(400),
     ("PUT", "/api/v1/models/{model}/{variant}/tuning"): admins(400),
     ("POST", "/api/v1/conversions"): admins(400),
+    ("POST", "/api/v1/imports"): admins(400),
     ("GET", "/api/v1/conversions"): admins(),
     ("GET", "/api/v1/conversions/{conversion_id}"): admins(404),
     ("DELETE", "/api/v1/conversions/{conversion_id}"): admins(404),

@@ -12,13 +12,20 @@ from converter_worker.celery_app import make_celery
 from converter_worker.job_store import StageTicket
 from converter_worker.tasks import ticket_sender
 from gateway.conversion_client import ConversionTasks
-from gateway.conversions.planning import plan_conversion
+from gateway.conversions.planning import plan_conversion, plan_import
 from shared import keys
 from shared.catalog import Catalog
 from shared.conversion_job import event_from_fields, job_fields, job_from_fields
 from shared.ids import new_id
 from shared.model_store import ModelStore
-from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest
+from shared.schemas.conversion import (
+    ENDED,
+    ConversionEvent,
+    ConversionJob,
+    ConversionPlan,
+    ConversionRequest,
+    ImportRequest,
+)
 from shared.settings import ConverterSettings
 from tests.helpers.services import Service, wait_until
 
@@ -61,9 +68,16 @@ class ConversionBed:
         request = ConversionRequest.model_validate(
             {"source_model": str(source), "variants": list(variants) or ["int8"], **fields}
         )
+        return self._accept(plan_conversion(request, Catalog([])))
+
+    def submit_import(self, source: Path | str, **fields: object) -> str:
+        """Submit an import; return its id."""
+        return self._accept(plan_import(ImportRequest.model_validate({"source_model": str(source), **fields})))
+
+    def _accept(self, plan: ConversionPlan) -> str:
         job = ConversionJob(
             conversion_id=new_id("conv"),
-            plan=plan_conversion(request, Catalog([])),
+            plan=plan,
             state="queued",
             created_ms=int(time.time() * 1000),
         )

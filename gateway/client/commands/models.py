@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.client.commands import delete, engine, store
+from gateway.client.commands import delete, engine, import_, store
 from gateway.client.exits import told_failures
 from gateway.client.invocation import ovchat
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List the published models; configure their engines.", invoke_without_command=True)
 app.command("engine", no_args_is_help=True)(engine.engine)
+app.command("import", no_args_is_help=True)(import_.import_)
 app.command("delete")(delete.delete)
 app.command("gc")(store.gc)
 app.command("verify")(store.verify)

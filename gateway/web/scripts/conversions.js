@@ -9,6 +9,12 @@ const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const SHOWN = 20;
 const RETRY_MS = 2000;
 
+function titleOf({ model, kind, variant, variants }) {
+  // Which variant an import is, is known once it has been looked at.
+  const names = variants.map(({ name }) => name).join(", ") || variant || "as it is";
+  return kind === "import" ? `${model}: ${names} (import)` : `${model}: ${names}`;
+}
+
 class JobView {
   constructor(job) {
     this.job = job;
@@ -34,7 +40,7 @@ class JobView {
         "div",
         { class: "row" },
         this.state,
-        make("strong", { class: "grow", text: `${name}: ${job.plan.variants.map((variant) => variant.name).join(", ")}` }),
+        make("strong", { class: "grow", text: titleOf(job.plan) }),
         this.cancel,
       ),
       this.progress,
@@ -87,6 +93,8 @@ export class Conversions {
       event.preventDefault();
       this.#submit(event.target);
     });
+    element("convert-form").addEventListener("reset", () => (element("wanted-variants").disabled = false));
+    element("ready-made").addEventListener("change", ({ target }) => (element("wanted-variants").disabled = target.checked));
   }
 
   async start() {
@@ -145,18 +153,18 @@ export class Conversions {
   async #submit(form) {
     const problem = element("convert-problem");
     const variants = [...form.querySelectorAll("[name=variant]:checked")].map((box) => box.value);
-    problem.textContent = variants.length ? "" : "Choose at least one variant.";
-    if (!variants.length) return;
+    const readyMade = element("ready-made").checked;
+    const lacking = !variants.length && !readyMade;
+    problem.textContent = lacking ? "Choose at least one variant." : "";
+    if (lacking) return;
     const name = element("public-name").value.trim();
     const button = form.querySelector("[type=submit]");
     button.disabled = true;
     try {
-      const job = await post("/api/v1/conversions", {
-        source_model: element("source").value.trim(),
-        ...(name ? { name } : {}),
-        variants,
-        trust_remote_code: element("remote-code").checked,
-      });
+      const source = { source_model: element("source").value.trim(), ...(name ? { name } : {}) };
+      const job = readyMade
+        ? await post("/api/v1/imports", source)
+        : await post("/api/v1/conversions", { ...source, variants, trust_remote_code: element("remote-code").checked });
       this.#add(job, this.#abort.signal);
       form.reset();
       this.catalog.show();

@@ -91,7 +91,7 @@ export class Published extends Polled {
         make("span", {}, record.variant, ...tags(record.variant === default_variant, isChosen, wish)),
         megabytes(record.size_bytes),
         record.compression_rate ? `${record.compression_rate.toFixed(2)}× smaller` : "–",
-        recipeText(record.recipe),
+        record.imported ? `${recipeText(record.recipe)} (imported)` : recipeText(record.recipe),
         record.created_at.slice(0, 10),
         this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : make("span", { class: "deeds" }, manage(), remove()),
       ];

@@ -13,9 +13,11 @@ from converter_worker.demo_model import (
     find_packaged_gguf,
     prepare_demo_checkpoint,
 )
-from converter_worker.gguf_tokenizer import GGUFVocabulary, build_tokenizer
+from converter_worker.gguf_tokenizer import build_tokenizer
+from converter_worker.gguf_vocabulary import GGUFVocabulary
 from converter_worker.sources import LocalSource, resolve_source
 from shared.catalog import load_catalog
+from shared.errors import TokenizerMissing
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,6 @@ def test_the_public_source_means_the_package(checkpoint: Path) -> None:
 
 
 def test_an_unknown_pre_tokenizer_is_refused() -> None:
-    vocabulary = GGUFVocabulary("other", ["a"], [1], [], 0, 0, 0, 0, "", 8)
-    with pytest.raises(ValueError, match="other"):
+    vocabulary = GGUFVocabulary("gpt2", "other", ["a"], [1], ["a a"], [], 0, 0, 0, 0, "", 8)
+    with pytest.raises(TokenizerMissing, match=r"other.*llama-bpe, qwen2, smollm"):
         build_tokenizer(vocabulary)

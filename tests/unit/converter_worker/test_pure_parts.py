@@ -9,7 +9,7 @@ from converter_worker.celery_app import make_celery
 from converter_worker.progress import whole_progress
 from converter_worker.publication import context_length, eos_token_ids
 from converter_worker.reaper import JobSigns, is_abandoned
-from converter_worker.sources import HubSource, LocalSource, resolve_source
+from converter_worker.sources import HubSource, LocalGguf, LocalSource, resolve_source
 from converter_worker.stage_environment import hub_token, stage_environment
 from converter_worker.stage_errors import platform_error
 from converter_worker.stages.ir_files import check_ir
@@ -87,7 +87,7 @@ def test_the_stage_environment_keeps_no_secret() -> None:
 
 
 def test_sources(tmp_path: Path) -> None:
-    def resolve(name: str, revision: str | None = None) -> LocalSource | HubSource:
+    def resolve(name: str, revision: str | None = None) -> LocalSource | LocalGguf | HubSource:
         return resolve_source(
             name, revision, packaged_demo=False, cache_folder=tmp_path / "cache", local_roots=(tmp_path,)
         )
@@ -98,7 +98,10 @@ def test_sources(tmp_path: Path) -> None:
     assert local.revision.startswith("local-")
     assert resolve("org/Some-Model.v1", "main") == HubSource("org/Some-Model.v1", "main")
     assert resolve("gpt2") == HubSource("gpt2", None)
-    for wrong in (str(tmp_path / "nothing"), "./nothing", "a b", "a/b/c", "../up"):
+    assert resolve("org/Model-GGUF/sub/q4.gguf") == HubSource("org/Model-GGUF", None, "sub/q4.gguf")
+    (tmp_path / "own.gguf").write_bytes(b"GGUF")
+    assert isinstance(resolve(str(tmp_path / "own.gguf")), LocalGguf)
+    for wrong in (str(tmp_path / "nothing"), "./nothing", "a b", "a/b/c", "../up", "a/b/../c.gguf", "a/b/.gguf/"):
         with pytest.raises(SourceNotFound):
             resolve(wrong)
 
@@ -112,7 +115,7 @@ def test_a_checkpoint_folder_stands_below_a_root(tmp_path: Path) -> None:
     (roots[0] / "link").symlink_to(outside)
     (roots[1] / "link").symlink_to(roots[0] / "model")
 
-    def resolve(folder: Path, local_roots: tuple[Path, ...] = roots) -> LocalSource | HubSource:
+    def resolve(folder: Path, local_roots: tuple[Path, ...] = roots) -> LocalSource | LocalGguf | HubSource:
         return resolve_source(
             str(folder), None, packaged_demo=False, cache_folder=tmp_path / "cache", local_roots=local_roots
         )
