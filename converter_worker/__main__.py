@@ -21,10 +21,12 @@ from converter_worker.reaper import Reaper
 from converter_worker.stage_runner import StageRunner
 from converter_worker.stage_runners import StageRunners
 from converter_worker.store_runs import StoreRuns
+from converter_worker.store_worker import serve_beside
 from converter_worker.sweeper import Sweeper
-from converter_worker.tasks import register_tasks, ticket_sender
+from converter_worker.tasks import register_stages, register_store_tasks, ticket_sender
 from converter_worker.variant_index import VariantIndex
 from converter_worker.version_stacks import VersionStacks
+from shared import keys
 from shared.catalog import load_catalog
 from shared.errors import PlatformError
 from shared.ids import new_id
@@ -57,7 +59,9 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     )
     app = make_celery(settings)
     conversions = Conversions(settings, jobs, store, catalog, index, runners, stacks, ticket_sender(app), stopping)
-    register_tasks(app, conversions, store, index, StoreRuns(settings, state, jobs, store))
+    register_stages(app, conversions)
+    store_app = make_celery(settings, keys.STORE_QUEUE)
+    register_store_tasks(store_app, store, index, StoreRuns(settings, state, jobs, store))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         # Celery puts its own handlers in place later; until then a signal ends the wait for Redis.
@@ -84,6 +88,7 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     beat(settings.data_dir)
     reaping = threading.Thread(target=reaper.run, args=(stopping, after_round), name="reaper", daemon=True)
     reaping.start()
+    serve_beside(store_app, f"store-{worker_id}")
     try:
         return _serve(app, worker_id, stopping)
     finally:

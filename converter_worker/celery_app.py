@@ -10,8 +10,11 @@ from shared.settings import ConverterSettings
 VISIBILITY_RESERVE_SECONDS = 3600
 
 
-def make_celery(settings: ConverterSettings) -> Celery:
-    """Return an application for the transport Redis; nothing connects yet, and it is not made the current one."""
+def make_celery(settings: ConverterSettings, queue: str = keys.CONVERSION_QUEUE) -> Celery:
+    """Return an application for one queue of the transport Redis.
+
+    Nothing connects yet, and it is not made the current one.
+    """
     app = Celery("ovchat-converter", broker=settings.transport_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -21,7 +24,7 @@ def make_celery(settings: ConverterSettings) -> Celery:
         task_acks_late=True,
         task_acks_on_failure_or_timeout=True,
         task_reject_on_worker_lost=True,
-        task_default_queue=keys.CONVERSION_QUEUE,
+        task_default_queue=queue,
         worker_prefetch_multiplier=1,
         worker_concurrency=1,
         # Stages run in processes of their own; a thread is enough to wait for them, and leaves the main thread free to

@@ -12,6 +12,9 @@ from shared.schemas.store import Leftover
 
 log = get_logger(__name__)
 
+#: How often a removal is begun: the conversion that a folder was of may still be clearing it away.
+_REMOVALS = 20
+
 
 def collect(found: Iterable[FoundLeftover]) -> Iterator[Leftover]:
     """Remove each left-over and yield what became of it.
@@ -55,11 +58,20 @@ def _given_back(leftover: FoundLeftover, trash: Path) -> Leftover:
 
 
 def _remove(path: Path) -> str:
-    try:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
+    """Remove a file or a folder, which somebody else may be removing too; return why something is left."""
+    problem = ""
+    for _ in range(_REMOVALS):
+        try:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        except FileNotFoundError:
+            # Not the whole, if it was something inside that went while it was walked through.
+            if not path.exists():
+                return ""
+        except OSError as error:
+            problem = error.strerror or str(error)
+        else:
+            return ""
+    return problem or "it is being removed by somebody else"
 
 
 def _remove_empty(folder: Path) -> None:

@@ -33,10 +33,8 @@ def ticket_sender(app: Celery) -> Callable[[StageTicket], None]:
     return send
 
 
-def register_tasks(
-    app: Celery, conversions: Conversions, store: ModelStore, index: VariantIndex, runs: StoreRuns
-) -> None:
-    """Give the application its tasks, bound to their services."""
+def register_stages(app: Celery, conversions: Conversions) -> None:
+    """Give the application of the stages its task."""
 
     @app.task(name=keys.TASK_RUN_STAGE)  # type: ignore[untyped-decorator]
     def run_stage(conversion_id: str, stage: Stage, attempt: int, variant: str | None = None) -> None:
@@ -44,6 +42,10 @@ def register_tasks(
             conversions.run_stage(StageTicket(conversion_id, stage, attempt, variant))
         except ShuttingDown as error:
             raise Reject("the worker shuts down", requeue=True) from error
+
+
+def register_store_tasks(app: Celery, store: ModelStore, index: VariantIndex, runs: StoreRuns) -> None:
+    """Give the application of the store its tasks; each is done in seconds or minutes, and done again without harm."""
 
     @app.task(name=keys.TASK_DELETE_VARIANT)  # type: ignore[untyped-decorator]
     def delete_variant(model: str, variant: str, created_at: str) -> None:

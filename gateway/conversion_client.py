@@ -24,19 +24,23 @@ class ConversionTasks:
 
     async def start(self, conversion_id: str) -> None:
         """Send the first stage of a job."""
-        await self._send(keys.TASK_RUN_STAGE, conversion_id=conversion_id, stage="resolve", attempt=1)
+        await self._send(
+            keys.CONVERSION_QUEUE, keys.TASK_RUN_STAGE, conversion_id=conversion_id, stage="resolve", attempt=1
+        )
 
     async def delete_variant(self, model: str, variant: str, created_at: str) -> None:
         """Ask for a published variant to be deleted; one that was made at another time is left alone."""
-        await self._send(keys.TASK_DELETE_VARIANT, model=model, variant=variant, created_at=created_at)
+        await self._send(
+            keys.STORE_QUEUE, keys.TASK_DELETE_VARIANT, model=model, variant=variant, created_at=created_at
+        )
 
     async def run_over_store(self, run_id: str) -> None:
         """Ask for a run over the model store."""
-        await self._send(keys.TASK_STORE_RUN, run_id=run_id)
+        await self._send(keys.STORE_QUEUE, keys.TASK_STORE_RUN, run_id=run_id)
 
-    async def _send(self, task: str, **kwargs: str | int) -> None:
+    async def _send(self, queue: str, task: str, **kwargs: str | int) -> None:
         # Celery's client blocks, so it gets a thread of its own.
-        await asyncio.to_thread(self._celery.send_task, task, kwargs=kwargs, queue=keys.CONVERSION_QUEUE)
+        await asyncio.to_thread(self._celery.send_task, task, kwargs=kwargs, queue=queue)
 
     def close(self) -> None:
         """Close the broker connections."""

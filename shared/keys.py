@@ -259,6 +259,8 @@ def idempotency(user: str, request_id: str) -> str:
 CELERY_PREFIX = "ovchat-celery:"
 #: Queue of conversion stages.
 CONVERSION_QUEUE = "conversions"
+#: Queue of what is done to the model store beside the stages, which may take hours.
+STORE_QUEUE = "store"
 #: Task: run one stage of a conversion; keyword arguments conversion_id, stage, attempt, and variant for compress.
 TASK_RUN_STAGE = "ovchat.conversion.run_stage"
 #: Task: delete a published variant; keyword arguments model, variant, created_at (the manifest's: a late delivery

@@ -21,6 +21,7 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import wait_until
 from tests.helpers.tiny_granite import write_tiny_granite_hybrid
 from tests.helpers.tiny_llama import write_tiny_llama
+from tests.helpers.variants import publish_sample_variant
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
 
@@ -133,9 +134,15 @@ def test_another_recipe_under_a_published_name_is_refused(bed: ConversionBed, ti
     assert job.error.code == "variant_exists"
 
 
-def test_cancel_in_the_middle_ends_the_child(bed: ConversionBed, long_one: Path) -> None:
+def test_a_deletion_does_not_wait_for_a_stage_and_cancel_in_the_middle_ends_its_child(
+    bed: ConversionBed, long_one: Path
+) -> None:
+    created_at = publish_sample_variant(bed.store.path, bed.redis_url, model="unwanted").created_at
     conversion_id = bed.submit(long_one, "int8", name="cancelled")
     child = bed.wait_for_stage(conversion_id, "export")
+    asyncio.run(bed.tasks.delete_variant("unwanted", "int4", created_at))
+    wait_until(lambda: not (bed.store.path / "unwanted").exists(), seconds=3, what="the deletion beside the stage")
+    assert not gone(child)
     bed.cancel(conversion_id)
     wait_until(lambda: gone(child), seconds=3, what="the child to be gone")
     job = bed.wait_for_end(conversion_id, seconds=5)
