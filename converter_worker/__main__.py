@@ -88,7 +88,7 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     beat(settings.data_dir)
     reaping = threading.Thread(target=reaper.run, args=(stopping, after_round), name="reaper", daemon=True)
     reaping.start()
-    serve_beside(store_app, f"store-{worker_id}")
+    serve_beside(store_app, f"store-{worker_id}", stopping)
     try:
         return _serve(app, worker_id, stopping)
     finally:

@@ -6,30 +6,36 @@ import threading
 from celery import Celery
 from celery.worker import WorkController
 
+from shared.log import get_logger
 
-def serve_beside(app: Celery, name: str) -> None:
-    """Serve the application's queue in a thread that ends with the process.
+log = get_logger(__name__)
 
-    What it is at work on when the process ends goes back into the queue, and is done again without harm.
+#: How long to wait before a worker that ended by itself is replaced.
+_RESTART_SECONDS = 5.0
+
+
+def serve_beside(app: Celery, name: str, stopping: threading.Event) -> None:
+    """Serve the application's queue until the process ends, in a thread that ends with it.
+
+    What it is at work on then goes back into the queue, and is done again without harm.
     """
-    app.conf.update(
-        worker_enable_remote_control=False,
-        # Without a loop of its own: Celery's is one for the process, and the stages' worker has it.
-        worker_pool="solo",
-    )
+    app.conf.update(worker_enable_remote_control=False, worker_pool="solo")
 
     def serve() -> None:
-        worker = WorkController(
-            app=app,
-            hostname=name,
-            pool="solo",
-            concurrency=1,
-            use_eventloop=False,
-            without_gossip=True,
-            without_mingle=True,
-            without_heartbeat=True,
-        )
-        worker.start()
+        while not stopping.is_set():
+            WorkController(
+                app=app,
+                hostname=name,
+                pool="solo",
+                concurrency=1,
+                # There is one event loop of Celery's in a process, and the stages' worker has it.
+                use_eventloop=False,
+                without_gossip=True,
+                without_mingle=True,
+                without_heartbeat=True,
+            ).start()
+            if not stopping.wait(_RESTART_SECONDS):
+                log.error("store_worker_ended", name=name)
 
     # With what the log says of this process.
     context = contextvars.copy_context()

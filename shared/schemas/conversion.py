@@ -29,7 +29,9 @@ class ConversionRequest(StrictMessage):
         json_schema_extra=rules(when(no(has(name=GIVEN)), has(source_model={"pattern": _NAMING_SOURCE})))
     )
 
-    source_model: str = Field(min_length=1, max_length=512, description="Hub id, catalogue name or checkpoint folder.")
+    source_model: str = Field(
+        min_length=1, max_length=512, description="Hub id, catalogue name, checkpoint folder or GGUF file."
+    )
     name: Name | None = Field(None, description="Public name; the last part of the source in lower case by default.")
     variants: tuple[WeightFormat | VariantRequest, ...] = Field(min_length=1, max_length=16)
     revision: Annotated[str, Field(max_length=128)] | None = None
@@ -46,6 +48,10 @@ class ConversionRequest(StrictMessage):
 
 class ImportRequest(StrictMessage):
     """``POST /api/v1/imports``."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(when(no(has(name=GIVEN)), has(source_model={"pattern": _NAMING_SOURCE})))
+    )
 
     source_model: str = Field(
         min_length=1, max_length=512, description="Hub id of ready-made OpenVINO IR, or its folder at the converter."

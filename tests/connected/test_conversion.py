@@ -138,6 +138,7 @@ def test_a_deletion_does_not_wait_for_a_stage_and_cancel_in_the_middle_ends_its_
     bed: ConversionBed, long_one: Path
 ) -> None:
     created_at = publish_sample_variant(bed.store.path, bed.redis_url, model="unwanted").created_at
+    bed.store.staging_dir("conv_unwanted").rmdir()
     conversion_id = bed.submit(long_one, "int8", name="cancelled")
     child = bed.wait_for_stage(conversion_id, "export")
     asyncio.run(bed.tasks.delete_variant("unwanted", "int4", created_at))

@@ -95,6 +95,7 @@ def test_a_conversation_goes_on_in_one_chat(environment: dict[str, str]) -> None
         (("convert", "x", "--variants", "fp16,int8", "--group-size", "64"), 2, "--group-size is for int4"),
         (("convert", "x", "--variants", "fp16", "--sym"), 2, "--sym/--asym is for int4 and int8"),
         (("convert", "some/ÄÖ"), 1, "--name"),
+        (("models", "import", "some/ÄÖ-int4-ov"), 1, "--name"),
         (("delete", "sample"), 2, "names no variant"),
         (("delete", "sample:fp16"), 1, "sample:fp16 is not published"),
         (("models", "delete", "sample:int4"), 1, "Add --force to delete it anyway"),
