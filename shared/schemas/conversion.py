@@ -29,9 +29,7 @@ class ConversionRequest(StrictMessage):
         json_schema_extra=rules(when(no(has(name=GIVEN)), has(source_model={"pattern": _NAMING_SOURCE})))
     )
 
-    source_model: str = Field(
-        min_length=1, max_length=512, description="Hub id, catalogue name, checkpoint folder or GGUF file."
-    )
+    source_model: str = Field(min_length=1, max_length=512, description="Hub id, catalogue name, folder or GGUF file.")
     name: Name | None = Field(None, description="Public name; the last part of the source in lower case by default.")
     variants: tuple[WeightFormat | VariantRequest, ...] = Field(min_length=1, max_length=16)
     revision: Annotated[str, Field(max_length=128)] | None = None

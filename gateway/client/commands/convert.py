@@ -20,7 +20,7 @@ _VARIANTS_WANTED = "wanted are fp16, int8 or int4, comma-separated, or NAME=int8
 
 def convert(
     model: Annotated[
-        str, typer.Argument(help="Hub id, catalogue name, or a folder or GGUF file on the converter's host.")
+        str, typer.Argument(help="Hub id, catalogue name, or folder or GGUF file on the converter's host.")
     ],
     variants: Annotated[
         str, typer.Option(help="Comma-separated: fp16, int8, int4, or NAME=int4 for a name of your own.")
