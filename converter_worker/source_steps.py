@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, read_facts
 from converter_worker.job_store import StageTicket
+from converter_worker.model_code import check_code
 from converter_worker.preflight import available_memory_bytes, check_model, check_recipes, check_resources
 from converter_worker.progress import ProgressReporter
 from converter_worker.source_forms import refuse_other_forms
@@ -56,6 +57,7 @@ def resolve(context: StepContext) -> list[StageTicket]:
     report = context.reporter("preflight")
     report(0.5, "checking the model and the recipes")
     stack = context.stacks.choose(facts.model_type)
+    check_code(facts, trusted=context.plan.trust_remote_code)
     missing = _check(context, facts, revision)
     context.jobs.write(context.ticket, {"note:source_dir": str(folder), "note:revision": revision, "note:stack": stack})
     report(1.0, "fit for conversion" if missing else "published already")

@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+from converter_worker.model_code import is_refused_code, remote_code_needed
 from shared.errors import (
     DiskFull,
     InternalError,
@@ -60,6 +61,8 @@ def platform_error(error: BaseException, stage: str, work_folder: Path) -> Platf
     if isinstance(error, PlatformError):
         return error
     chain = _chain(error)
+    if any(map(is_refused_code, chain)):
+        return remote_code_needed()
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno in _FILE_ERRORS:
             return file_error(cause, stage, work_folder)

@@ -10,9 +10,13 @@ from converter_worker import publication
 from converter_worker.chat_facts import chat_facts
 from converter_worker.end_tokens import add_end_tokens
 from converter_worker.job_store import StageTicket
+from converter_worker.model_code import remove_code
+from converter_worker.progress import ProgressReporter
 from converter_worker.publication import VariantWork
 from converter_worker.stage_runner import StageStopped
 from converter_worker.step_context import StepContext
+from shared.catalog.engines import load_engine_facts
+from shared.catalog.stacks import load_stacks
 from shared.errors import InternalError, SourceNotFound
 from shared.schemas.conversion import VariantResult
 from shared.schemas.models import VariantRequest
@@ -55,6 +59,7 @@ def compress(context: StepContext) -> list[StageTicket]:
     def complete(part: Path) -> None:
         context.work.add_tokenizer(part)
         add_end_tokens(part, _stop_token_ids(context))
+        remove_code(part)
 
     context.make(context.work.variant(request.name), "compress", arguments, report, finish=complete)
     return [] if context.jobs.count_down(context.ticket) else [context.next("verify")]
@@ -69,7 +74,10 @@ def verify(context: StepContext) -> list[StageTicket]:
             continue
         started = time.monotonic()
         report = context.reporter("verify", variant=request.name, done=done, of=len(requests))
-        result = context.run("verify", {"variant_dir": str(context.work.variant(request.name))}, report)
+        folder = context.work.variant(request.name)
+        result = context.run("verify", {"variant_dir": str(folder)}, report)
+        if _is_unproven(folder, context.stack):
+            result["verification"] = {**_object(result["verification"]), **_engine_check(context, folder, report)}
         context.work.record(record, {**result, "seconds": round(time.monotonic() - started, 3)})
     return [context.next("publish")]
 
@@ -113,10 +121,25 @@ def publish(context: StepContext) -> list[StageTicket]:
     return []
 
 
+def _is_unproven(variant_dir: Path, stack: str) -> bool:
+    """Tell whether nothing is known of how engines compute the variant's family."""
+    model_type = str(publication.read_json(variant_dir / "config.json").get("model_type", ""))
+    is_measured = load_stacks().evidence(model_type, stack) == "exact"
+    return not is_measured and model_type not in load_engine_facts().model_types
+
+
+def _engine_check(context: StepContext, variant_dir: Path, report: ProgressReporter) -> dict[str, JsonValue]:
+    module = "converter_worker.stages.engine_check"
+    return context.run("verify", {"variant_dir": str(variant_dir)}, report, module=module)
+
+
+def _object(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else {}
+
+
 def _versions(base: Mapping[str, JsonValue]) -> dict[str, str]:
     """Return what the export noted of its packages; its stack's differ from those of this process."""
-    noted = base.get("versions")
-    return {name: str(version) for name, version in noted.items()} if isinstance(noted, dict) else {}
+    return {name: str(version) for name, version in _object(base.get("versions")).items()}
 
 
 def _stop_token_ids(context: StepContext) -> list[int]:

@@ -46,6 +46,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "source_gated": 403,
     "not_causal_lm": 400,
     "family_not_exported": 400,
+    "remote_code_needed": 400,
     "source_corrupt": 400,
     "tokenizer_missing": 400,
     "recipe_unfit": 400,

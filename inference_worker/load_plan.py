@@ -94,7 +94,12 @@ def plan_load(variant: str, ground: PlanningGround, stored: VariantEngine, cores
         )
     )
     model_type = manifest.model_type if manifest else ""
-    engine = choose_engine(settings.engine, model_type=model_type, device=settings.device)
+    engine = choose_engine(
+        settings.engine,
+        model_type=model_type,
+        device=settings.device,
+        checked=manifest.engine if manifest else None,
+    )
     _check_speculation(variant, effective.config, engine)
     need = _sample_need(variant, ground) if engine == "sample" else _need(variant, ground, manifest, effective.config)
     return LoadPlan(variant, engine, effective, cores, need, kind)

@@ -217,6 +217,12 @@ class FamilyNotExported(InvalidRequest):
     code = "family_not_exported"
 
 
+class RemoteCodeNeeded(InvalidRequest):
+    """The model cannot be loaded without the Python code that comes with it, and the request does not allow that."""
+
+    code = "remote_code_needed"
+
+
 class SourceCorrupt(InvalidRequest):
     """The checkpoint's files are damaged or incomplete."""
 

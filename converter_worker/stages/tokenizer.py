@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from converter_worker.model_code import is_refused_code, remote_code_needed
 from converter_worker.stages.chat_files import ChatFacts, write_chat_files
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from converter_worker.stages.tokenizer_ir import TOKENIZER_IR_FILES, keep_tokenizer_ir
@@ -67,6 +68,8 @@ def _load_fast(arguments: Arguments) -> Any:
     try:
         tokenizer = loader.from_pretrained(str(arguments.source_dir), **options)
     except (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
+        if is_refused_code(error):
+            raise remote_code_needed() from error
         raise TokenizerMissing(f"The model has no tokenizer that can be loaded: {_first_line(error)}") from error
     if tokenizer.is_fast:
         return tokenizer

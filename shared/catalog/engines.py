@@ -5,14 +5,13 @@ from __future__ import annotations
 import tomllib
 from functools import lru_cache
 from importlib.resources import files
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from shared.schemas.common import StrictMessage
+from shared.schemas.models import EngineName
 
-#: An engine of the inference worker that serves models.
-EngineName = Literal["continuous_batching", "stateful", "optimum"]
 #: The engine of a model type of which nothing else is known.
 USUAL_ENGINE: EngineName = "continuous_batching"
 _Text = Annotated[str, Field(min_length=1)]

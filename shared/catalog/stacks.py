@@ -32,6 +32,7 @@ class Stacks(StrictMessage):
 
     stacks: tuple[Stack, ...] = Field(min_length=1)
     unsupported: dict[_ModelType, str] = Field({}, description="By model type: why no stack exports it.")
+    remote_code: frozenset[_ModelType] = Field(frozenset(), description="Model types whose code is on the hub only.")
     nearest: dict[_ModelType, str] = Field({}, description="By model type: a model of the catalogue that works.")
 
     @property
@@ -47,9 +48,9 @@ class Stacks(StrictMessage):
             "converter's image has all of them. Then ask again: no restart is needed."
         )
 
-    def knows(self, model_type: str) -> bool:
-        """Tell whether some stack lists the model type, so that something was measured of it."""
-        return any(model_type in stack.model_types for stack in self.stacks)
+    def evidence(self, model_type: str, name: str) -> Evidence | None:
+        """Return what is known of a model type in the stack of that name, None where nothing is."""
+        return next((stack.model_types.get(model_type) for stack in self.stacks if stack.name == name), None)
 
     def choose(self, model_type: str, installed: Collection[str] | None = None) -> str:
         """Return the name of the stack that exports a model type.

@@ -11,6 +11,8 @@ from shared.schemas.common import WHOLE, Flag, Message, Number, StrictMessage
 from shared.schemas.schema_rules import Schema, has, rules, when
 
 WeightFormat = Literal["fp16", "int8", "int4"]
+#: An engine of the inference worker that serves models.
+EngineName = Literal["continuous_batching", "stateful", "optimum"]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 GroupSize = Annotated[int, Field(strict=True, ge=-1, le=1 << 20, json_schema_extra={"not": {"const": 0}}), WHOLE]
@@ -77,6 +79,14 @@ class FileRecord(Message):
     sha256: str
 
 
+class EngineCheck(Message):
+    """Engines compared by their greedy tokens after a fixed prompt, for a family of which nothing is known."""
+
+    engine: EngineName = Field(description="The first that agrees: it serves the variant unless an operator says else.")
+    reference: tuple[int, ...] = Field(description="What the IR itself gives, in float32.")
+    outputs: dict[EngineName, tuple[int, ...]] = Field(description="What each engine gave that was tried.")
+
+
 class Verification(Message):
     """What was seen when the variant was loaded after its conversion."""
 
@@ -85,6 +95,7 @@ class Verification(Message):
     smoke_prompt: str = "2+2="
     smoke_answer: str | None = None
     load_seconds: float | None = None
+    engine_check: EngineCheck | None = None
 
 
 #: Where an imported variant's recipe was read: in the IR, in the file beside it, or only from its weights' types.
@@ -121,6 +132,12 @@ class Manifest(Message):
     fp16_weights_bytes: int | None = Field(None, description="Size of the fp16 weights it was made from.")
     verification: Verification | None = None
     imported: Imported | None = None
+
+    @property
+    def engine(self) -> EngineName | None:
+        """The engine that was found to serve it right; None where its family tells."""
+        check = self.verification and self.verification.engine_check
+        return check.engine if check else None
 
     @property
     def compression_rate(self) -> float | None:
