@@ -5,7 +5,7 @@ ones it is known (`stacks.toml` and `engines.toml` of `shared/catalog/`); every 
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from shared.errors import VerificationFailed
 from shared.schemas.models import EngineCheck, EngineName
 
 NEW_TOKENS = 8
+#: The engines, the best first.
+PREFERENCE: tuple[EngineName, ...] = ("continuous_batching", "stateful", "optimum")
 #: What rounds nothing; the defaults of some processors are bf16 and an 8-bit cache.
 _FULL_PRECISION = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 #: Enough for the prompt and the answer, and far less than the runtime would take.
@@ -51,8 +53,8 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     return Result(engine_check=check_engines(variant_dir, tokenizer.encode(verify.PROMPT).ids))
 
 
-def check_engines(variant_dir: Path, prompt_ids: list[int]) -> EngineCheck:
-    """Compare the engines with `OVModelForCausalLM`, the best first, until one agrees.
+def check_engines(variant_dir: Path, prompt_ids: list[int], engines: Sequence[EngineName] = PREFERENCE) -> EngineCheck:
+    """Compare engines with `OVModelForCausalLM`, in the given order, until one agrees.
 
     Raises:
         VerificationFailed: none agrees, or there is nothing to compare with.
@@ -60,9 +62,9 @@ def check_engines(variant_dir: Path, prompt_ids: list[int]) -> EngineCheck:
     reference = _reference(variant_dir, prompt_ids)
     outputs: dict[EngineName, tuple[int, ...]] = {}
     failures: list[str] = []
-    for engine, generate in _ENGINES.items():
+    for engine in engines:
         try:
-            outputs[engine] = generate(variant_dir, prompt_ids)
+            outputs[engine] = _ENGINES[engine](variant_dir, prompt_ids)
         except (RuntimeError, ValueError) as error:
             failures.append(f"{engine} fails ({_first_line(error)})")
             continue
@@ -130,7 +132,6 @@ def _stateful(variant_dir: Path, prompt_ids: list[int]) -> tuple[int, ...]:
         gc.collect()
 
 
-#: In the order in which they are preferred.
 _ENGINES: dict[EngineName, Generate] = {
     "continuous_batching": _continuous_batching,
     "stateful": _stateful,

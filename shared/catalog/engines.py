@@ -12,6 +12,8 @@ from pydantic import Field
 from shared.schemas.common import StrictMessage
 from shared.schemas.models import EngineName
 
+__all__ = ["USUAL_ENGINE", "EngineFact", "EngineFacts", "EngineName", "load_engine_facts"]
+
 #: The engine of a model type of which nothing else is known.
 USUAL_ENGINE: EngineName = "continuous_batching"
 _Text = Annotated[str, Field(min_length=1)]

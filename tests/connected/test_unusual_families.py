@@ -1,0 +1,103 @@
+"""Models that the usual way does not convert or serve: of another stack, with code of their own, of no known family."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import VerificationFailed
+from tests.helpers.conversion_bed import ConversionBed
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.tiny_granite import write_tiny_granite_hybrid
+from tests.helpers.tiny_mpt import write_tiny_mpt
+from tests.helpers.tiny_remote_code import write_tiny_remote_code
+
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
+
+SECOND_STACK = "transformers-5.5.4"
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConversionBed]:
+    """A converter with all stacks, and a Redis of its own: it must not see the jobs of other tests."""
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    bed = ConversionBed(tmp_path_factory.mktemp("bed"), server.url)
+    bed.start_converter()
+    yield bed
+    bed.stop()
+    server.stop()
+
+
+def test_a_family_of_another_stack_is_published_with_that_stack(bed: ConversionBed, tmp_path: Path) -> None:
+    """optimum-intel refuses this family beside the default's transformers."""
+    source = write_tiny_granite_hybrid(tmp_path / "hybrid")
+    job = bed.wait_for_end(bed.submit(source, "int8", name="hybrid"))
+    assert (job.state, job.error) == ("succeeded", None)
+    manifest = bed.store.check("hybrid", "int8")
+    assert manifest.stack == SECOND_STACK
+    assert manifest.versions["transformers"] == "5.5.4"
+    assert manifest.versions["huggingface-hub"].startswith("1.")
+    assert manifest.verification is not None
+    assert len(manifest.verification.output_token_ids) == 8
+
+
+def test_a_models_own_code_runs_in_the_converter_only_and_only_where_it_may(bed: ConversionBed, tmp_path: Path) -> None:
+    ran_file = tmp_path / "ran"
+    source = write_tiny_remote_code(tmp_path / "own-code", ran_file)
+    job = bed.wait_for_end(bed.submit(source, "int8", name="own-code"))
+    assert job.error is not None
+    assert (job.error.code, job.error.param) == ("remote_code_needed", "trust_remote_code")
+    assert "--trust-remote-code" in job.error.message
+    assert not ran_file.exists()
+
+    job = bed.wait_for_end(bed.submit(source, "int8", name="own-code", trust_remote_code=True))
+    assert (job.state, job.error) == ("succeeded", None)
+    [line] = ran_file.read_text("utf-8").splitlines()
+    assert line.endswith("stage_parent.py"), "a stage's child"
+    manifest = bed.store.check("own-code", "int8")
+    assert not [name for name in manifest.files if name.endswith(".py")]
+    folder = bed.store.variant_dir("own-code", "int8")
+    assert json.loads((folder / "config.json").read_text("utf-8"))["model_type"] == "orion"
+    assert not [file.name for file in folder.glob("*.json") if "auto_map" in file.read_text("utf-8")]
+    # Nothing is known of this family either: it is served by what was found to compute it right.
+    assert manifest.engine == "continuous_batching"
+    assert _answer(folder, "continuous_batching") == _answer(folder, "stateful")
+    assert len(ran_file.read_text("utf-8").splitlines()) == 1, "inference has run the model's code"
+
+
+def test_an_unknown_family_is_given_the_engine_that_computes_it_right(bed: ConversionBed, tmp_path: Path) -> None:
+    """MPT as if nobody knew of it: continuous batching answers, and answers nonsense, without any error."""
+    source = write_tiny_mpt(tmp_path / "mpt")
+    job = bed.wait_for_end(bed.submit(source, "fp16", name="mpt"))
+    assert (job.state, job.error) == ("succeeded", None)
+    folder = bed.store.variant_dir("mpt", "fp16")
+    assert bed.store.manifest("mpt", "fp16").engine is None, "its family is in the table of engines"
+
+    from converter_worker.stages import engine_check
+
+    check = engine_check.run({"variant_dir": str(folder)}, lambda progress, message: None).engine_check
+    assert check.engine == "stateful"
+    assert check.outputs["stateful"] == check.reference
+    assert check.outputs["continuous_batching"] != check.reference
+    with pytest.raises(VerificationFailed, match=r"continuous_batching differs from token \d"):
+        engine_check.check_engines(folder, list(range(3, 20)), engines=("continuous_batching",))
+
+
+def _answer(folder: Path, engine: str) -> tuple[int, ...]:
+    """Return what the inference worker's engine of that name says."""
+    from inference_worker.engine import EngineSpec, SamplingParams
+    from inference_worker.engines.factory import create_engine
+
+    running = create_engine(EngineSpec(engine, folder, slots=1, max_num_batched_tokens=64, num_kv_blocks=32))
+    running.start()
+    try:
+        running.add("one", [10, 20, 30], SamplingParams(8, ignore_eos=True))
+        tokens: list[int] = []
+        while True:
+            for event in running.next_events(5.0):
+                tokens += event.token_ids
+                if event.finish is not None:
+                    return tuple(tokens)
+    finally:
+        running.stop()
