@@ -11,6 +11,7 @@ from converter_worker.end_tokens import add_end_tokens
 from converter_worker.ir_facts import IrFacts, check_weights, read_ir_facts
 from converter_worker.job_store import StageTicket
 from converter_worker.linked_files import link_or_copy
+from converter_worker.model_code import remove_code
 from converter_worker.publication import VariantWork
 from converter_worker.source_steps import fetch
 from converter_worker.sources import HubSource, LocalGguf, resolve_source
@@ -100,6 +101,7 @@ def download(context: StepContext) -> list[StageTicket]:
         context.work.add_tokenizer(part)
         stops = told.get("stop_token_ids")
         add_end_tokens(part, [stop for stop in stops if isinstance(stop, int)] if isinstance(stops, list) else [])
+        remove_code(part)
         context.work.finish(part, target)
     context.work.record(
         "imported",
