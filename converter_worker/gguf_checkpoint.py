@@ -70,8 +70,9 @@ def _config(file: GgufFile, family: GgufFamily, vocabulary: GGUFVocabulary) -> d
         "pad_token_id": vocabulary.padding_token_id,
         **family.config,
     }
-    head_size = file.find(f"{prefix}.attention.key_length", int)
-    if head_size is not None and head_size * heads != hidden_size:
+    head_size = file.find(f"{prefix}.attention.key_length", int) or hidden_size // heads
+    # Qwen 3 takes 128 where nothing is said; the others divide the width by the heads.
+    if family.model_type == "qwen3" or head_size * heads != hidden_size:
         config["head_dim"] = head_size
     if family.model_type == "llama" and "blk.0.attn_q.bias" in tensors:
         config["attention_bias"] = True

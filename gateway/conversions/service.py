@@ -94,7 +94,14 @@ class ConversionService:
             ),
         )
         if outcome == b"name_taken":
-            raise _name_taken(plan.model, detail.decode())
+            owner = detail.decode()
+            if is_same_model(owner, plan.source_model):
+                raise NameTaken(
+                    f"Another variant of {plan.model} is on its way from {owner}: ask again when that has ended, or "
+                    "give another `name`.",
+                    param="name",
+                )
+            raise _name_taken(plan.model, owner)
         if outcome == b"joined":
             return await self.get(detail.decode()), True
         if not complete:

@@ -122,6 +122,25 @@ def test_conversion_jobs_join_and_names_belong_to_a_source(lone_gateway: Gateway
         client.delete(f"/api/v1/conversions/{fourth.json()['conversion_id']}")
 
 
+def test_an_import_is_joined_and_its_sibling_waits_its_turn(lone_gateway: Gateway) -> None:
+    request = {"source_model": "OpenVINO/Own-1B-int4-ov"}
+    with lone_gateway.client() as client:
+        first = client.post("/api/v1/imports", json=request)
+        assert first.status_code == 202, first.text
+        plan = first.json()["plan"]
+        assert (plan["kind"], plan["model"], plan["variant"], plan["variants"]) == ("import", "own-1b", "int4", [])
+        again = client.post("/api/v1/imports", json=request).json()
+        assert (again["conversion_id"], again["joined"]) == (first.json()["conversion_id"], True)
+        sibling = {"source_model": "OpenVINO/Own-1B-int8-ov"}
+        error = assert_error(client.post("/api/v1/imports", json=sibling), 409, "name_taken")
+        assert "ask again when that has ended" in error["message"]
+        other = {"source_model": "somebody/Own-1B", "name": "own-1b", "variants": ["int8"]}
+        client.delete(f"/api/v1/conversions/{again['conversion_id']}")
+        last = client.post("/api/v1/conversions", json=other)
+        assert last.status_code == 202, "a job that came to nothing does not keep the name"
+        client.delete(f"/api/v1/conversions/{last.json()['conversion_id']}")
+
+
 def test_a_published_name_belongs_to_its_source(lone_gateway: Gateway) -> None:
     with lone_gateway.client() as client:
         request = {"source_model": "somebody/else", "name": "sample", "variants": ["int8"]}

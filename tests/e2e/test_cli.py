@@ -178,6 +178,13 @@ def test_a_variant_that_is_loaded_is_deleted_by_force_only(environment: dict[str
     assert (outcome.returncode, outcome.stdout) == (0, "sample:int4 is being deleted\n")
 
 
+def test_the_only_replica_is_unloaded_without_naming_its_worker(environment: dict[str, str]) -> None:
+    assert ovchat(environment, "replicas", "load", "sample:int4").returncode in (0, 1)
+    (worker,) = json.loads(ovchat(environment, "workers", "--json").stdout)
+    outcome = ovchat(environment, "replicas", "unload", "sample:int4")
+    assert outcome.stdout == f"sample:int4 ends on {worker['worker_id']} once it is idle\n", outcome.stderr
+
+
 def test_sigterm_during_an_answer_leaves_no_process(environment: dict[str, str]) -> None:
     terminal = Terminal(environment, "chat", "sample", "-m", "tell me everything", "--max-new-tokens", "100000")
     terminal.until(r"\w{3} ?\w+")
