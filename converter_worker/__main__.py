@@ -15,8 +15,10 @@ from pydantic import ValidationError
 
 from converter_worker.celery_app import make_celery
 from converter_worker.conversion import Conversions
+from converter_worker.converter_registry import ConverterRegistry
 from converter_worker.health import beat
 from converter_worker.job_store import JobStore
+from converter_worker.memory_gate import MemoryGate
 from converter_worker.reaper import Reaper
 from converter_worker.stage_runner import StageRunner
 from converter_worker.stage_runners import StageRunners
@@ -57,8 +59,12 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
         lambda overlay: make_runner(threads=settings.converter_threads, telemetry=settings.telemetry, overlay=overlay),
         idle_seconds=settings.converter_idle_seconds,
     )
+    gate = MemoryGate(settings.converter_memory_bytes)
+    work_folder = settings.conversion_dir or settings.store_path
+    registry = ConverterRegistry(transport, worker_id, gate, work_folder, settings.stage_slots)
     app = make_celery(settings)
-    conversions = Conversions(settings, jobs, store, catalog, index, runners, stacks, ticket_sender(app), stopping)
+    send = ticket_sender(app)
+    conversions = Conversions(settings, jobs, store, catalog, index, runners, stacks, gate, registry, send, stopping)
     register_stages(app, conversions)
     store_app = make_celery(settings, keys.STORE_QUEUE)
     register_store_tasks(store_app, store, index, StoreRuns(settings, state, jobs, store))
@@ -67,20 +73,21 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
         # Celery puts its own handlers in place later; until then a signal ends the wait for Redis.
         signal.signal(number, lambda _number, _frame: stopping.set())
     sweeper = Sweeper(jobs, store, settings.conversion_dir)
-    if not _prepare(sweeper, index, stopping):
+    if not _prepare(sweeper, index, registry, stopping):
         return 0
     if settings.converter_preload:
         runners.preload()
     reaper = Reaper(
         jobs,
-        transport,
+        registry.waiting_messages,
         lease_seconds=settings.conversion_lease_seconds,
-        send=ticket_sender(app),
+        send=lambda ticket: send(ticket, None),
         give_up=conversions.give_up,
         cancel=conversions.cancel,
     )
 
     def after_round() -> None:
+        registry.beat()
         beat(settings.data_dir)
         runners.end_idle()
         sweeper.sweep_now_and_then()
@@ -90,22 +97,24 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     reaping.start()
     serve_beside(store_app, f"store-{worker_id}", stopping)
     try:
-        return _serve(app, worker_id, stopping)
+        return _serve(app, worker_id, settings.stage_slots, stopping)
     finally:
         stopping.set()
         runners.close()
         reaping.join()
+        registry.leave()
         state.close()
         transport.close()
 
 
-def _prepare(sweeper: Sweeper, index: VariantIndex, stopping: threading.Event) -> bool:
+def _prepare(sweeper: Sweeper, index: VariantIndex, registry: ConverterRegistry, stopping: threading.Event) -> bool:
     """Clear left-overs and rebuild the index, as soon as Redis is there; False when told to stop before that."""
     complained = False
     while not stopping.is_set():
         try:
             sweeper.sweep()
             index.rebuild()
+            registry.beat()
             return True
         except redis.exceptions.RedisError as error:
             if not complained:
@@ -119,7 +128,7 @@ def _prepare(sweeper: Sweeper, index: VariantIndex, stopping: threading.Event) -
     return False
 
 
-def _serve(app: Celery, worker_id: str, stopping: threading.Event) -> int:
+def _serve(app: Celery, worker_id: str, slots: int, stopping: threading.Event) -> int:
     def stop_stages(**_: object) -> None:
         stopping.set()
 
@@ -135,7 +144,8 @@ def _serve(app: Celery, worker_id: str, stopping: threading.Event) -> int:
     worker = app.Worker(
         hostname=f"converter-{worker_id}",
         pool="threads",
-        concurrency=1,
+        concurrency=slots,
+        queues=[keys.CONVERSION_QUEUE, keys.converter_queue(worker_id)],
         quiet=True,
         without_gossip=True,
         without_mingle=True,

@@ -1,4 +1,4 @@
-"""The Celery application: JSON only, late acknowledgement, one stage at a time."""
+"""The Celery application: JSON only, late acknowledgement, as many stages at a time as the converter has slots."""
 
 from celery import Celery
 
@@ -26,7 +26,7 @@ def make_celery(settings: ConverterSettings, queue: str = keys.CONVERSION_QUEUE)
         task_reject_on_worker_lost=True,
         task_default_queue=queue,
         worker_prefetch_multiplier=1,
-        worker_concurrency=1,
+        worker_concurrency=settings.stage_slots,
         # Stages run in processes of their own; a thread is enough to wait for them, and leaves the main thread free to
         # answer signals.
         worker_pool="threads",

@@ -5,14 +5,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import redis.exceptions
 import structlog.contextvars
 from kombu.exceptions import OperationalError
 
 from converter_worker import import_steps, source_steps, variant_steps
+from converter_worker.converter_registry import ConverterRegistry
 from converter_worker.job_store import JobStore, JobView, StageTicket, StopReason, Superseded
 from converter_worker.lease import LeaseKeeper
+from converter_worker.memory_gate import MemoryGate
+from converter_worker.placement import place
+from converter_worker.prediction import ticket_bytes
+from converter_worker.progress import ProgressReporter
+from converter_worker.size_text import gigabytes
 from converter_worker.stage_errors import file_error
 from converter_worker.stage_runner import StageStopped
 from converter_worker.stage_runners import StageRunners
@@ -24,7 +31,7 @@ from shared.catalog import Catalog
 from shared.errors import InternalError, PlatformError
 from shared.log import get_logger
 from shared.model_store import ModelStore
-from shared.schemas.conversion import Stage
+from shared.schemas.conversion import ENDED, Stage
 from shared.settings import ConverterSettings
 
 log = get_logger(__name__)
@@ -48,13 +55,19 @@ _IMPORT_STEPS: dict[Stage, Callable[[StepContext], list[StageTicket]]] = {
 }
 
 
+class SendTicket(Protocol):
+    """Puts a ticket into the common queue, or into that of one converter."""
+
+    def __call__(self, ticket: StageTicket, worker_id: str | None) -> None: ...
+
+
 class ShuttingDown(Exception):
     """The worker stops: the delivery is to go back into the queue."""
 
 
 @dataclass(frozen=True)
 class Conversions:
-    """Runs stages. `send` puts a ticket into the queue; `stopping` is set when the worker shuts down."""
+    """Runs stages, several at once from as many threads. `stopping` is set when the worker shuts down."""
 
     settings: ConverterSettings
     jobs: JobStore
@@ -63,11 +76,15 @@ class Conversions:
     index: VariantIndex
     runners: StageRunners
     stacks: VersionStacks
-    send: Callable[[StageTicket], None]
+    memory: MemoryGate
+    registry: ConverterRegistry
+    send: SendTicket
     stopping: threading.Event
 
-    def run_stage(self, ticket: StageTicket) -> None:
-        """Run one delivery of a stage; harmless when it was delivered before, or is out of date.
+    def run_stage(self, ticket: StageTicket, *, passed_on: bool = False) -> None:
+        """Run one delivery of a stage, or pass it on; harmless when it was delivered before, or is out of date.
+
+        `passed_on` says that another converter has chosen this one.
 
         Raises:
             ShuttingDown: the worker stops; the stage was stopped and its claim given back.
@@ -77,6 +94,8 @@ class Conversions:
         ):
             if self.stopping.is_set():
                 raise ShuttingDown
+            if self._is_passed_on(ticket, passed_on=passed_on):
+                return
             view = self.jobs.claim(ticket)
             if view is None:
                 log.info("stage_delivery_dropped")
@@ -95,6 +114,27 @@ class Conversions:
                     log.warning("stage_not_settled", error=str(error))
                     return
             log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
+
+    def _is_passed_on(self, ticket: StageTicket, *, passed_on: bool) -> bool:
+        """Send a stage to a converter that has the memory for it where this one has not; tell whether that was done."""
+        view = self.jobs.find(ticket.conversion_id)
+        if view is None or view.job.predicted is None or view.job.attempt != ticket.attempt or view.job.state in ENDED:
+            return False
+        needed = ticket_bytes(view.job.predicted, ticket.stage, ticket.variant)
+        if needed <= self.memory.free_bytes:
+            return False
+        chosen = place(needed, self.registry.present(), self.registry.others(), passed_on=passed_on)
+        if chosen is None or chosen == "here":
+            # For none there may be one in a moment; the gate waits, and says in the end what is missing.
+            return False
+        message = f"passed on to the converter on {chosen.host}, which has {gigabytes(chosen.memory_bytes)} of memory"
+        log.info("stage_passed_on", to=chosen.worker_id, needed_bytes=needed)
+        try:
+            ProgressReporter(self.jobs, ticket)(None, message)
+        except Superseded:
+            return False
+        self.send(ticket, chosen.worker_id)
+        return True
 
     def _run(self, view: JobView, ticket: StageTicket) -> None:
         watch = _StopWatch(self.jobs, ticket, self.stopping)
@@ -122,7 +162,7 @@ class Conversions:
             # the stage would look lost while the next one is at work.
             self.jobs.complete(ticket)
             for follower in following:
-                self.send(follower)
+                self.send(follower, None)
 
     def give_up(self, ticket: StageTicket, error: PlatformError) -> None:
         """Let a job that nobody works on fail; nothing happens where it has ended."""
@@ -170,6 +210,8 @@ class Conversions:
             index=self.index,
             runners=self.runners,
             stacks=self.stacks,
+            memory=self.memory,
+            registry=self.registry,
             view=view,
             ticket=ticket,
             work=self._work_folder(ticket.conversion_id),

@@ -2,7 +2,8 @@
 
 Beside the fields of :class:`ConversionJob` the job's hash has, each a JSON value: `claim:{attempt}:{stage}:{variant}`,
 who works on a stage or that it is done; `updated_ms`, the last sign of life; `lost:{stage}:{variant}`, how often a
-stage lost its converter; and `note:…`, what one stage leaves for the next.
+stage lost its converter; `took:{stage}:{variant}`, what a stage's child took; and `note:…`, what one stage leaves for
+the next.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import orjson
 from pydantic import JsonValue
 
+from converter_worker.measurement import StageRecord, measured_figures, record_field, records_of
 from shared import keys
 from shared.conversion_job import EVENTS_MAX, JOB_TTL_SECONDS, event_fields, job_from_fields
 from shared.errors import PlatformError
@@ -52,6 +54,7 @@ class JobView:
     notes: Mapping[str, JsonValue]
     claims: Mapping[str, JsonValue]
     updated_ms: int
+    records: tuple[StageRecord, ...] = ()
 
     @property
     def open_claims(self) -> tuple[str, ...]:
@@ -123,7 +126,7 @@ class JobStore:
                 return None
             fields: dict[str, JsonValue] = {ticket.claim_field: self._worker_id, "updated_ms": self.now_ms()}
             if view.job.state == "queued":
-                fields |= {"state": "running", "started_ms": fields["updated_ms"]}
+                fields |= {"state": "running", "started_ms": view.job.started_ms or fields["updated_ms"]}
             pipeline.hset(job_key, mapping=_encode(fields))
             pipeline.set(_lease_key(ticket), self._worker_id, px=self._lease_ms)
             return view
@@ -204,6 +207,8 @@ class JobStore:
         progress = 1.0 if state == "succeeded" or view is None else view.job.progress
         body = error.body() if error is not None else None
         fields: dict[str, JsonValue] = {"state": state, "ended_ms": self.now_ms(), "progress": progress}
+        if view is not None and (measured := measured_figures(view.records, view.notes.get("disk_bytes"))) is not None:
+            fields["measured"] = measured.model_dump(mode="json")
         if body is not None:
             fields["error"] = body.model_dump(mode="json")
         if results:
@@ -244,9 +249,13 @@ class JobStore:
     def start_counting(self, ticket: StageTicket, variants: list[str]) -> None:
         """Note which variants are to be compressed; repeating it before one is counted changes nothing."""
         pending = keys.conversion_pending(ticket.conversion_id, ticket.attempt)
+        parts = keys.conversion_parts(ticket.conversion_id, ticket.attempt)
         pipeline = self._redis.pipeline()
         pipeline.sadd(pending, *variants)
         pipeline.expire(pending, JOB_TTL_SECONDS)
+        for variant in variants:
+            pipeline.hsetnx(parts, variant, "0")
+        pipeline.expire(parts, JOB_TTL_SECONDS)
         pipeline.execute()
 
     def count_down(self, ticket: StageTicket) -> int:
@@ -257,9 +266,22 @@ class JobStore:
         pipeline.scard(pending)
         return int(pipeline.execute()[1])
 
-    def left(self, ticket: StageTicket) -> int:
-        """Return how many variants are not compressed yet."""
-        return self._redis.scard(keys.conversion_pending(ticket.conversion_id, ticket.attempt))
+    def note_part(self, ticket: StageTicket, progress: float) -> tuple[float, int]:
+        """Note how far a variant's compression is; return the sum over all variants, and how many there are."""
+        parts = keys.conversion_parts(ticket.conversion_id, ticket.attempt)
+        pipeline = self._redis.pipeline()
+        pipeline.hset(parts, ticket.variant or "", str(progress))
+        pipeline.hvals(parts)
+        known = cast(list[bytes], pipeline.execute()[1])
+        return sum(map(float, known)), len(known)
+
+    def note_took(self, ticket: StageTicket, record: StageRecord) -> None:
+        """Keep what a stage's child took.
+
+        Raises:
+            Superseded: the job has ended, or another attempt has it.
+        """
+        self.write(ticket, {record_field(record): record.model_dump(mode="json")})
 
     def _write(
         self,
@@ -274,16 +296,21 @@ class JobStore:
         now_ms = self.now_ms()
 
         def change(pipeline: "Pipeline") -> bool:
-            state, present = pipeline.hmget(job_key, "state", "attempt")
+            state, present, known = pipeline.hmget(job_key, "state", "attempt", "progress")
             pipeline.multi()
             if state is None or orjson.loads(state) in ENDED or orjson.loads(present or b"0") != attempt:
                 return False
-            pipeline.hset(job_key, mapping=_encode({**fields, "updated_ms": now_ms}))
+            # Of variants that are worked on side by side the slower one may report what the faster one has passed.
+            progress = max(float(orjson.loads(known or b"0")), 0.0 if event is None else event.progress)
+            forward = {"progress": progress} if event is not None else {}
+            pipeline.hset(job_key, mapping=_encode({**fields, **forward, "updated_ms": now_ms}))
             if event is not None:
-                entry: dict[RedisValue, RedisValue] = dict(event_fields(event).items())
+                told = event.model_copy(update=forward)
+                entry: dict[RedisValue, RedisValue] = dict(event_fields(told).items())
                 pipeline.xadd(events_key, entry, maxlen=EVENTS_MAX, approximate=True)
             if ends:
                 pipeline.delete(keys.conversion_cancel(conversion_id), keys.conversion_pending(conversion_id, attempt))
+                pipeline.delete(keys.conversion_parts(conversion_id, attempt))
                 pipeline.expire(job_key, JOB_TTL_SECONDS)
                 pipeline.expire(events_key, JOB_TTL_SECONDS)
             return True
@@ -310,6 +337,7 @@ class JobStore:
             notes={name.removeprefix("note:"): value for name, value in extra.items() if name.startswith("note:")},
             claims={name: value for name, value in extra.items() if name.startswith("claim:")},
             updated_ms=int(extra.get("updated_ms") or extra["created_ms"]),
+            records=records_of(extra),
         )
 
 

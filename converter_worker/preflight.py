@@ -2,12 +2,14 @@
 
 import math
 import re
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from converter_worker.checkpoint_facts import CheckpointFacts
+from converter_worker.prediction import needed_disk_bytes
+from converter_worker.size_text import gigabytes
 from shared.errors import DiskFull, NotCausalLm, OutOfMemory, RecipeUnfit, TokenizerMissing
+from shared.schemas.conversion_figures import ConversionFigures
+from shared.schemas.converters import ConverterInfo
 from shared.schemas.models import VariantRequest
 
 _CAUSAL_ARCHITECTURE = re.compile(r"(ForCausalLM|LMHeadModel)$")
@@ -15,12 +17,6 @@ _CAUSAL_ARCHITECTURE = re.compile(r"(ForCausalLM|LMHeadModel)$")
 _NOT_GROUPED = re.compile(r"(embed|lm_head|wte|wpe|norm|rotary|embed_out|output_layer)")
 #: Candidates for a group size, best first.
 _GROUP_SIZES = (128, 64, 32)
-_BITS = {"fp16": 16.0, "int8": 8.1, "int4": 4.6}
-#: The export holds the weights about twice, beside what the libraries take.
-_MEMORY_FACTOR = 2.0
-_MEMORY_BASE_BYTES = 512 << 20
-_DISK_RESERVE_BYTES = 32 << 20
-_DTYPE_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I8": 1, "U8": 1}
 
 
 def check_model(facts: CheckpointFacts) -> None:
@@ -67,48 +63,39 @@ def check_recipes(facts: CheckpointFacts, variants: Sequence[VariantRequest]) ->
             )
 
 
-def check_resources(
-    facts: CheckpointFacts, variants: Sequence[VariantRequest], work_folder: Path, memory_bytes: int | None
-) -> None:
-    """Refuse what will not fit; does nothing where the number of weights is not known.
-
-    `memory_bytes` is the memory at hand, None where it is not known.
+def check_resources(figures: ConversionFigures, converters: Sequence[ConverterInfo]) -> None:
+    """Refuse what none of the converters could ever do; what a busy or another one can do will wait for it.
 
     Raises:
         DiskFull: with the space that is needed and the space that is there.
-        OutOfMemory: the same for memory.
+        OutOfMemory: the same for memory, and which of the variants would work.
     """
-    parameters = facts.parameters
-    if not parameters:
-        return
-    disk = int(_base_bytes(facts) + sum(parameters * _BITS[variant.weight_format] / 8 for variant in variants))
-    disk += _DISK_RESERVE_BYTES
-    free = shutil.disk_usage(work_folder).free
-    if free < disk:
+    disk = needed_disk_bytes(figures)
+    most_disk = max(converter.disk_free_bytes for converter in converters)
+    if disk > most_disk:
         raise DiskFull(
-            f"The conversion needs about {_gigabytes(disk)} on the disk of {work_folder}, {_gigabytes(free)} are free."
+            f"The conversion needs about {gigabytes(disk)} on the disk where it works and publishes, "
+            f"{gigabytes(most_disk)} are free. What would work: fewer variants at once, or space made by deleting "
+            "variants that nobody uses."
         )
-    memory = int(_base_bytes(facts) * _MEMORY_FACTOR) + _MEMORY_BASE_BYTES
-    if memory_bytes is not None and memory_bytes < memory:
+    most_memory = max(converter.memory_bytes for converter in converters if converter.disk_free_bytes >= disk)
+    largest = max(figures.stages, key=lambda stage: stage.memory_bytes)
+    if largest.memory_bytes > most_memory:
+        of = "" if largest.variant is None else f" of {largest.variant}"
         raise OutOfMemory(
-            f"The export needs about {_gigabytes(memory)} of memory, {_gigabytes(memory_bytes)} are available. "
-            "Convert on a larger machine, or give this one swap space."
+            f"The {largest.stage} stage{of} needs about {gigabytes(largest.memory_bytes)} of memory; the largest of "
+            f"{len(converters)} converter{'s'[: len(converters) != 1]} has {gigabytes(most_memory)} for it. "
+            f"What would work: {_what_fits(figures, most_memory)}"
         )
 
 
-def available_memory_bytes() -> int | None:
-    """Return memory and swap that can be had, within the container's limit; None where the kernel does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-        available = sizes["MemAvailable"] + sizes["SwapFree"]
-        limit = Path("/sys/fs/cgroup/memory.max")
-        if limit.is_file() and (text := limit.read_text("ascii").strip()).isdigit():
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text("ascii"))
-            available = min(available, max(0, int(text) - used))
-    except (OSError, ValueError, KeyError, IndexError):
-        return None
-    return available
+def _what_fits(figures: ConversionFigures, most_memory: int) -> str:
+    larger = "a converter with more memory (a larger machine or container, or a higher OVCHAT_CONVERTER_MEMORY_BYTES)"
+    too_large = {stage.variant for stage in figures.stages if stage.memory_bytes > most_memory}
+    fitting = sorted({stage.variant for stage in figures.stages if stage.variant} - too_large)
+    if None in too_large or not fitting:
+        return f"{larger}."
+    return f"{', '.join(fitting)} without the other variants, or {larger}."
 
 
 def _grouped_channels(facts: CheckpointFacts) -> set[int]:
@@ -121,11 +108,3 @@ def _grouped_channels(facts: CheckpointFacts) -> set[int]:
         for name, tensor in facts.tensors.items()
         if len(tensor.shape) == 2 and name.endswith(".weight") and not _NOT_GROUPED.search(name)
     }
-
-
-def _base_bytes(facts: CheckpointFacts) -> int:
-    return sum(math.prod(tensor.shape) * _DTYPE_BYTES.get(tensor.dtype, 2) for tensor in facts.tensors.values())
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -1,9 +1,10 @@
 """How far a job is, told to those who watch it, but not more often than they can look."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import redis.exceptions
+from pydantic import JsonValue
 
 from converter_worker.job_store import JobStore, StageTicket
 from shared.log import get_logger
@@ -26,10 +27,10 @@ _SPANS: dict[Stage, tuple[float, float]] = {
 }
 
 
-def whole_progress(stage: Stage, stage_progress: float | None, *, done: int = 0, of: int = 1) -> float:
+def whole_progress(stage: Stage, stage_progress: float | None, *, done: float = 0, of: int = 1) -> float:
     """Return the progress of the whole job, 0 to 1.
 
-    `done` of `of` equal parts of the stage, such as variants, are complete before the present one.
+    `done` of `of` equal parts of the stage, such as variants, are complete beside the present one.
     """
     start, end = _SPANS[stage]
     within = min(1.0, (done + (stage_progress or 0.0)) / max(1, of))
@@ -37,7 +38,10 @@ def whole_progress(stage: Stage, stage_progress: float | None, *, done: int = 0,
 
 
 class ProgressReporter:
-    """Writes the progress of one stage into its job and its event stream."""
+    """Writes the progress of one stage into its job and its event stream.
+
+    Of a stage whose parts run side by side (`side_by_side`), the job's progress counts what all of them have done.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class ProgressReporter:
         variant: str | None = None,
         done: int = 0,
         of: int = 1,
+        side_by_side: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._jobs = jobs
@@ -55,9 +60,20 @@ class ProgressReporter:
         self._stage: Stage = stage or ticket.stage
         self._variant = variant or ticket.variant
         self._done, self._of = done, of
+        self._side_by_side = side_by_side
         self._clock = clock
         self._last_at: float | None = None
         self._last_message = ""
+
+    @property
+    def variant(self) -> str | None:
+        """The variant that is worked on, None in a stage of all."""
+        return self._variant
+
+    def tell_log(self, lines: tuple[str, ...]) -> None:
+        """Pass on what the stage's child printed; raises Superseded when the job is no longer this worker's."""
+        whole = whole_progress(self._stage, None, done=self._done, of=self._of)
+        self._write({}, self._event(None, whole, None, lines))
 
     def __call__(self, progress: float | None, message: str) -> None:
         """Report; raises Superseded when the job is no longer this worker's."""
@@ -66,18 +82,37 @@ class ProgressReporter:
         if self._last_at is not None and not is_news and now - self._last_at < EVENT_PAUSE_SECONDS:
             return
         self._last_at, self._last_message = now, message
-        whole = whole_progress(self._stage, progress, done=self._done, of=self._of)
-        event = ConversionEvent(
+        whole = self._whole(progress)
+        event = self._event(progress, whole, message or None)
+        self._write({"stage": self._stage, "progress": whole}, event)
+
+    def _write(self, fields: Mapping[str, JsonValue], event: ConversionEvent) -> None:
+        try:
+            self._jobs.write(self._ticket, fields, event)
+        except redis.exceptions.RedisError as error:
+            # The work goes on: when Redis is back in time, nothing but this one report was lost.
+            log.warning("progress_not_written", error=str(error))
+
+    def _whole(self, progress: float | None) -> float:
+        if not self._side_by_side:
+            return whole_progress(self._stage, progress, done=self._done, of=self._of)
+        try:
+            done, of = self._jobs.note_part(self._ticket, progress or 0.0)
+        except redis.exceptions.RedisError:
+            # The job keeps the progress that it has: what is written never goes back.
+            return 0.0
+        return whole_progress(self._stage, None, done=done, of=of)
+
+    def _event(
+        self, progress: float | None, whole: float, message: str | None, lines: tuple[str, ...] = ()
+    ) -> ConversionEvent:
+        return ConversionEvent(
             conversion_id=self._ticket.conversion_id,
             state="running",
             stage=self._stage,
             variant=self._variant,
             stage_progress=None if progress is None else min(1.0, round(progress, 4)),
             progress=whole,
-            message=message or None,
+            message=message,
+            log=lines,
         )
-        try:
-            self._jobs.write(self._ticket, {"stage": self._stage, "progress": whole}, event)
-        except redis.exceptions.RedisError as error:
-            # The work goes on: when Redis is back in time, nothing but this one report was lost.
-            log.warning("progress_not_written", error=str(error))

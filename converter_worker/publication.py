@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.errors import StoreUnwritable
 from shared.model_store import ModelStore, write_error
 from shared.schemas.conversion import ConversionPlan, VariantResult
+from shared.schemas.conversion_figures import ConversionFigures
 from shared.schemas.models import Imported, Manifest, VariantRequest, Verification
 
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "model_max_length")
@@ -29,6 +31,25 @@ class VariantWork(BaseModel):
     verification: Verification | None = None
 
 
+@dataclass(frozen=True)
+class ConversionRecord:
+    """What the job of a variant was foretold to take, and took; None where it is not known."""
+
+    predicted: ConversionFigures | None = None
+    measured: ConversionFigures | None = None
+
+    def speed(self, foretold_with: object) -> float | None:
+        """Return how many times the calibrated seconds the job took; None where stages of it ran before, or none.
+
+        `foretold_with` is that multiple as it was when the job was foretold.
+        """
+        if self.predicted is None or self.measured is None or not isinstance(foretold_with, float | int):
+            return None
+        if len(self.measured.stages) < len(self.predicted.stages) or not self.predicted.seconds:
+            return None
+        return foretold_with * self.measured.seconds / self.predicted.seconds
+
+
 def publish_variant(
     store: ModelStore,
     plan: ConversionPlan,
@@ -42,6 +63,7 @@ def publish_variant(
     staging: Path,
     watch: Callable[[], None] = lambda: None,
     imported: Imported | None = None,
+    figures: ConversionRecord = ConversionRecord(),
 ) -> Manifest:
     """Publish a variant's folder and return its manifest; a second call finds it published.
 
@@ -74,6 +96,7 @@ def publish_variant(
         fp16_bytes=fp16_bytes,
         imported=imported,
         versions=dict(versions),
+        figures=figures,
     )
     # A converter that stood still and comes back may publish the folder under our hands; the store tells.
     with contextlib.suppress(FileNotFoundError):
@@ -105,6 +128,7 @@ def _manifest(
     fp16_bytes: int | None,
     imported: Imported | None,
     versions: dict[str, str],
+    figures: ConversionRecord,
 ) -> Manifest:
     config = read_json(folder / "config.json")
     generation = read_json(folder / "generation_config.json")
@@ -126,6 +150,8 @@ def _manifest(
         fp16_weights_bytes=fp16_bytes,
         verification=work.verification,
         imported=imported,
+        predicted=figures.predicted,
+        measured=figures.measured,
     )
 
 

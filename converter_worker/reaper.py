@@ -3,15 +3,12 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import redis.exceptions
 
 from converter_worker.job_store import JobStore, JobView, StageTicket
-from shared import keys
 from shared.errors import StageCrashed
 from shared.log import get_logger
-from shared.redis_client import SyncRedis
 
 log = get_logger(__name__)
 
@@ -49,13 +46,14 @@ class Reaper:
 
     A job is taken up when two rounds in a row find it abandoned: after a restart of Redis every lease is gone for a
     moment, and its holder only has to renew it, which it does twice in a period. A job that is to be cancelled while
-    nobody works on it, because it waits behind others or its converter died, is ended here.
+    nobody works on it, because it waits behind others or its converter died, is ended here. `waiting_messages` returns
+    the text of all messages in the queues; a job's id occurs in it when one of them is its own.
     """
 
     def __init__(
         self,
         jobs: JobStore,
-        transport: SyncRedis,
+        waiting_messages: Callable[[], bytes],
         *,
         lease_seconds: float,
         send: Callable[[StageTicket], None],
@@ -63,7 +61,7 @@ class Reaper:
         cancel: Callable[[StageTicket], None],
     ) -> None:
         self._jobs = jobs
-        self._transport = transport
+        self._waiting_messages = waiting_messages
         self._period_seconds = min(LONGEST_PERIOD_SECONDS, lease_seconds / 2)
         self._lost_message_ms = 2000 * lease_seconds
         self._send = send
@@ -121,8 +119,3 @@ class Reaper:
             log.warning("conversion_taken_up", conversion_id=conversion_id, attempt=attempt, losses=losses)
             self._send(ticket)
         return True
-
-    def _waiting_messages(self) -> bytes:
-        """Return the text of all messages in the queue; a job's id occurs in it when one of them is its own."""
-        queue = keys.CELERY_PREFIX + keys.CONVERSION_QUEUE
-        return b"\n".join(cast(list[bytes], self._transport.lrange(queue, 0, -1)))

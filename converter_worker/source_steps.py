@@ -1,13 +1,16 @@
 """The steps that come before anything is converted: find the source, check it, fetch it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, read_facts
+from converter_worker.gguf_header import read_gguf_header
 from converter_worker.job_store import StageTicket
 from converter_worker.model_code import check_code
-from converter_worker.preflight import available_memory_bytes, check_model, check_recipes, check_resources
+from converter_worker.prediction import predict, predict_gguf
+from converter_worker.preflight import check_model, check_recipes, check_resources
 from converter_worker.progress import ProgressReporter
 from converter_worker.source_forms import refuse_other_forms
 from converter_worker.sources import HubSource, LocalGguf, resolve_source, split_hub_file
@@ -15,6 +18,9 @@ from converter_worker.stage_environment import hub_token
 from converter_worker.step_context import StepContext
 from shared.errors import SourceNotFound
 from shared.schemas.conversion import Stage
+from shared.schemas.conversion_figures import ConversionFigures
+from shared.schemas.converters import ConverterInfo
+from shared.schemas.models import VariantRequest
 
 #: Note of a job whose source is a GGUF file: its path, empty where it is on the hub.
 _GGUF = "gguf_file"
@@ -40,6 +46,7 @@ def resolve(context: StepContext) -> list[StageTicket]:
     )
     if isinstance(source, LocalGguf):
         context.jobs.write(context.ticket, {f"note:{_GGUF}": str(source.file), "note:revision": source.revision})
+        _foretell_gguf(context, source.file)
         return [context.next("download")]
     if isinstance(source, HubSource) and source.file is not None:
         # What it holds is told by the file itself, so it is checked once it is here.
@@ -110,8 +117,31 @@ def _check(context: StepContext, facts: CheckpointFacts, revision: str) -> bool:
     missing = context.missing_variants(revision)
     check_recipes(facts, missing)
     if missing and not context.work.base.is_dir():
-        check_resources(facts, missing, context.work.path, available_memory_bytes())
+        _foretell(context, facts, missing)
     return bool(missing)
+
+
+def _foretell(context: StepContext, facts: CheckpointFacts, missing: Sequence[VariantRequest]) -> None:
+    """Write what the job will take into it, and refuse what no converter has."""
+    if context.view.job.predicted is not None and context.view.notes.get(_GGUF):
+        # Foretold from the header of the GGUF file, its unpacking included.
+        return
+    here, speed = context.registry.present(), context.registry.speed()
+    figures = predict(facts, missing, slots=here.slots, speed=speed)
+    # Without shapes, of weights that are not in safetensors, the stages will tell.
+    if figures is not None:
+        _settle(context, figures, here, speed)
+
+
+def _foretell_gguf(context: StepContext, file: Path) -> None:
+    here, speed = context.registry.present(), context.registry.speed()
+    figures = predict_gguf(read_gguf_header(file), context.plan.variants, slots=here.slots, speed=speed)
+    _settle(context, figures, here, speed)
+
+
+def _settle(context: StepContext, figures: ConversionFigures, here: ConverterInfo, speed: float) -> None:
+    context.jobs.write(context.ticket, {"predicted": figures.model_dump(mode="json"), "note:speed": speed})
+    check_resources(figures, [here, *context.registry.others()])
 
 
 def fetch(

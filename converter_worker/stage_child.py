@@ -15,6 +15,11 @@ from converter_worker.stage_messages import Failed, Progress, RunStage, Succeede
 from converter_worker.stages.contract import StageMessage
 
 _PR_SET_PDEATHSIG = 1
+_M_MMAP_THRESHOLD = -3
+#: Blocks from this size on go back to the system when they are freed. By itself glibc raises the size with every such
+#: block, and a compression then keeps a copy in float32 of every weight that it has seen: 1.47 GB for the demo model's
+#: int4 instead of 0.94, in the same time.
+_RETURNED_BLOCK_BYTES = 1 << 20
 
 
 def run_and_exit(request: RunStage, channel: socket.socket, parent_pid: int) -> NoReturn:
@@ -22,6 +27,7 @@ def run_and_exit(request: RunStage, channel: socket.socket, parent_pid: int) -> 
     exit_code = 1
     try:
         _become_own_group(parent_pid)
+        _return_freed_memory()
         _redirect_output(Path(request.log_file))
         os.environ.update(request.environment)
         _limit_threads(request.threads)
@@ -63,6 +69,13 @@ def _become_own_group(parent_pid: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     # If memory runs out the kernel should take the stage, which can be repeated, and not the worker.
     Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+
+
+def _return_freed_memory() -> None:
+    library = ctypes.CDLL(None)
+    # Other C libraries than glibc have no such setting.
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_MMAP_THRESHOLD, _RETURNED_BLOCK_BYTES)
 
 
 def _redirect_output(log_file: Path) -> None:

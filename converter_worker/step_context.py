@@ -3,13 +3,20 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import redis.exceptions
 from pydantic import JsonValue
 
+from converter_worker.child_log import ChildLog
+from converter_worker.converter_registry import ConverterRegistry
 from converter_worker.job_store import JobStore, JobView, StageTicket
+from converter_worker.measurement import StageRecord
+from converter_worker.memory_gate import MemoryGate
+from converter_worker.prediction import needed_bytes
 from converter_worker.progress import ProgressReporter
-from converter_worker.stage_runner import StageRun
+from converter_worker.stage_runner import StageRun, StageUsage
 from converter_worker.stage_runners import StageRunners
 from converter_worker.variant_index import VariantIndex
 from converter_worker.version_stacks import VersionStacks
@@ -39,6 +46,8 @@ class StepContext:
     index: VariantIndex
     runners: StageRunners
     stacks: VersionStacks
+    memory: MemoryGate
+    registry: ConverterRegistry
     view: JobView
     ticket: StageTicket
     work: WorkFolder
@@ -59,9 +68,13 @@ class StepContext:
         """Return the ticket of a stage that follows."""
         return StageTicket(self.ticket.conversion_id, stage, self.ticket.attempt, variant)
 
-    def reporter(self, stage: Stage, *, variant: str | None = None, done: int = 0, of: int = 1) -> ProgressReporter:
-        """Return a reporter for a stage, or for one of `of` equal parts of it."""
-        return ProgressReporter(self.jobs, self.ticket, stage=stage, variant=variant, done=done, of=of)
+    def reporter(
+        self, stage: Stage, *, variant: str | None = None, done: int = 0, of: int = 1, side_by_side: bool = False
+    ) -> ProgressReporter:
+        """Return a reporter for a stage, for one of `of` equal parts of it, or for one of those that run at once."""
+        return ProgressReporter(
+            self.jobs, self.ticket, stage=stage, variant=variant, done=done, of=of, side_by_side=side_by_side
+        )
 
     def note(self, name: str) -> str:
         """Return what an earlier step wrote into the job.
@@ -137,28 +150,53 @@ class StepContext:
         stack: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> dict[str, JsonValue]:
+        log_file = self.work.log_file(stage if report.variant is None else f"{stage}-{report.variant}")
+        needed = needed_bytes(self.view.job.predicted, stage, report.variant)
         message = ""
         for left in reversed(range(MOST_RUNS)):
             report(0.0, message)
-            stage_run = StageRun(
-                stage,
-                begin(),
-                self.work.log_file(stage),
-                float(self.settings.stage_time_limit_seconds),
-                module=module,
-                stack=stack or self.stack,
-                on_progress=report,
-                should_stop=self.should_stop,
-                environment=environment,
-            )
+            child_log = ChildLog(log_file, report.tell_log, secrets=(environment or {}).values())
             try:
-                return self.runners.run(stage_run)
+                with self.memory.inside(needed, self.should_stop, lambda told: report(0.0, told)):
+                    stage_run = StageRun(
+                        stage,
+                        begin(),
+                        log_file,
+                        float(self.settings.stage_time_limit_seconds),
+                        module=module,
+                        stack=stack or self.stack,
+                        on_progress=report,
+                        should_stop=self.should_stop,
+                        environment=environment,
+                        on_look=child_log.look,
+                        on_exit=partial(self._note_exit, stage, report.variant, module, child_log),
+                    )
+                    return self.runners.run(stage_run)
             except StageCrashed as error:
                 log.warning("stage_crashed", error=error.message, runs_left=left)
                 message = f"{error.message} It runs again."
                 if not left:
                     raise StageCrashed(f"{error.message} It was run {MOST_RUNS} times.") from error
         raise AssertionError("the last run returns or raises")
+
+    def _note_exit(
+        self, stage: Stage, variant: str | None, part: str | None, child_log: ChildLog, usage: StageUsage
+    ) -> None:
+        """Tell the last of what a child printed, and keep what it took."""
+        child_log.finish()
+        record = StageRecord(
+            stage=stage,
+            variant=variant,
+            part=part,
+            memory_bytes=usage.peak_bytes,
+            seconds=usage.seconds,
+            began_ms=int((time.time() - usage.seconds) * 1000),
+            worker_id=self.registry.worker_id,
+        )
+        try:
+            self.jobs.note_took(self.ticket, record)
+        except redis.exceptions.RedisError as error:
+            log.warning("stage_record_not_written", error=str(error))
 
     def find_published(self, request: VariantRequest, revision: str) -> Manifest | None:
         """Return the published variant that a request asks for, None where its name is free.

@@ -1,11 +1,9 @@
 """The converter's Celery tasks: thin, idempotent, ids in and nothing out."""
 
-from collections.abc import Callable
-
 from celery import Celery
 from celery.exceptions import Reject
 
-from converter_worker.conversion import Conversions, ShuttingDown
+from converter_worker.conversion import Conversions, SendTicket, ShuttingDown
 from converter_worker.job_store import StageTicket
 from converter_worker.store_runs import StoreRuns
 from converter_worker.variant_deletion import delete_published
@@ -15,10 +13,10 @@ from shared.model_store import ModelStore
 from shared.schemas.conversion import Stage
 
 
-def ticket_sender(app: Celery) -> Callable[[StageTicket], None]:
-    """Return the function that puts a stage into the queue."""
+def ticket_sender(app: Celery) -> SendTicket:
+    """Return the function that puts a stage into a queue."""
 
-    def send(ticket: StageTicket) -> None:
+    def send(ticket: StageTicket, worker_id: str | None) -> None:
         app.send_task(
             keys.TASK_RUN_STAGE,
             kwargs={
@@ -26,8 +24,9 @@ def ticket_sender(app: Celery) -> Callable[[StageTicket], None]:
                 "stage": ticket.stage,
                 "attempt": ticket.attempt,
                 "variant": ticket.variant,
+                "passed_on": worker_id is not None,
             },
-            queue=keys.CONVERSION_QUEUE,
+            queue=keys.CONVERSION_QUEUE if worker_id is None else keys.converter_queue(worker_id),
         )
 
     return send
@@ -37,10 +36,17 @@ def register_stages(app: Celery, conversions: Conversions) -> None:
     """Give the application of the stages its task."""
 
     @app.task(name=keys.TASK_RUN_STAGE)  # type: ignore[untyped-decorator]
-    def run_stage(conversion_id: str, stage: Stage, attempt: int, variant: str | None = None) -> None:
+    def run_stage(
+        conversion_id: str, stage: Stage, attempt: int, variant: str | None = None, passed_on: bool = False
+    ) -> None:
+        ticket = StageTicket(conversion_id, stage, attempt, variant)
         try:
-            conversions.run_stage(StageTicket(conversion_id, stage, attempt, variant))
+            conversions.run_stage(ticket, passed_on=passed_on)
         except ShuttingDown as error:
+            if passed_on:
+                # Nobody reads this worker's own queue any more.
+                conversions.send(ticket, None)
+                return
             raise Reject("the worker shuts down", requeue=True) from error
 
 

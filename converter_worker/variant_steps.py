@@ -10,9 +10,10 @@ from converter_worker import publication
 from converter_worker.chat_facts import chat_facts
 from converter_worker.end_tokens import add_end_tokens
 from converter_worker.job_store import StageTicket
+from converter_worker.measurement import measured_figures
 from converter_worker.model_code import remove_code
 from converter_worker.progress import ProgressReporter
-from converter_worker.publication import VariantWork
+from converter_worker.publication import ConversionRecord, VariantWork
 from converter_worker.stage_runner import StageStopped
 from converter_worker.step_context import StepContext
 from shared.catalog.engines import load_engine_facts
@@ -51,10 +52,7 @@ def compress(context: StepContext) -> list[StageTicket]:
         "recipe": request.recipe.model_dump(mode="json"),
         "source_model": context.plan.source_model,
     }
-    of = len(context.plan.variants)
-    report = context.reporter(
-        "compress", variant=request.name, done=max(0, of - context.jobs.left(context.ticket)), of=of
-    )
+    report = context.reporter("compress", variant=request.name, side_by_side=True)
 
     def complete(part: Path) -> None:
         context.work.add_tokenizer(part)
@@ -86,6 +84,13 @@ def publish(context: StepContext) -> list[StageTicket]:
     """Make the variants visible, one rename each, and end the job."""
     revision = context.note("revision")
     base = context.work.recall("export-base")
+    view = context.jobs.find(context.ticket.conversion_id) or context.view
+    disk_bytes = view.notes.get("disk_bytes")
+    if not isinstance(disk_bytes, int) and base is not None:
+        # A publish that is repeated finds some variants moved away: the first one has seen everything.
+        disk_bytes = context.work.size_bytes()
+        context.jobs.write(context.ticket, {"note:disk_bytes": disk_bytes})
+    figures = ConversionRecord(view.job.predicted, measured_figures(view.records, disk_bytes))
 
     def watch() -> None:
         if context.should_stop():
@@ -114,10 +119,13 @@ def publish(context: StepContext) -> list[StageTicket]:
             # Of this attempt: a converter that comes back late must not copy over what another one publishes.
             staging=context.store.staging_dir(context.ticket.conversion_id) / f"publish-{context.ticket.attempt}",
             watch=watch,
+            figures=figures,
         )
         context.index.put(manifest)
         results.append(publication.result_of(manifest, made))
     context.jobs.end(context.ticket, "succeeded", results=tuple(results))
+    if (speed := figures.speed(view.notes.get("speed"))) is not None:
+        context.registry.learn_speed(speed)
     return []
 
 

@@ -81,6 +81,14 @@ class WorkFolder:
         for file in self.tokenizer.iterdir():
             link_or_copy(file, part / file.name)
 
+    def size_bytes(self) -> int:
+        """Return what the folder takes on the disk; a file with several names in it counts once."""
+        files = {(status.st_dev, status.st_ino): status.st_size for status in map(Path.stat, self._files())}
+        return sum(files.values())
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.path.rglob("*") if path.is_file()]
+
     def remove(self) -> None:
         """Remove everything; nothing happens where nothing is."""
         shutil.rmtree(self.path, ignore_errors=True)

@@ -16,6 +16,7 @@ from gateway.body_limit import BodyLimit
 from gateway.catalog import endpoints as catalog
 from gateway.chats import endpoints as chats
 from gateway.conversions import endpoints as conversions
+from gateway.converters import endpoints as converters
 from gateway.draining import DrainSignal
 from gateway.exception_handlers import install_exception_handlers
 from gateway.generations.caller import Callers
@@ -62,6 +63,7 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
     for routes in (
         health,
         conversions,
+        converters,
         models,
         engines,
         store,

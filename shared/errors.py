@@ -249,7 +249,7 @@ class DiskFull(PlatformError):
 
 
 class OutOfMemory(PlatformError):
-    """The kernel ended a stage for want of memory."""
+    """A stage needs more memory than any converter has, or the kernel ended it for want of memory."""
 
     code = "out_of_memory"
 

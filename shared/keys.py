@@ -56,6 +56,11 @@ def conversion_pending(conversion_id: str, attempt: int) -> str:
     return f"ovchat:{{{conversion_id}}}:pending:{attempt}"
 
 
+def conversion_parts(conversion_id: str, attempt: int) -> str:
+    """Hash, field variant -> how far its compression is, 0 to 1; they run side by side."""
+    return f"ovchat:{{{conversion_id}}}:parts:{attempt}"
+
+
 # --- state: the model store ----------------------------------------------------------------------------------------
 
 
@@ -128,6 +133,19 @@ def usage(user: str, day: str) -> str:
 def usage_counted(counted_id: str) -> str:
     """Exists once a generation or a conversion was counted."""
     return f"ovchat:{{{counted_id}}}:counted"
+
+
+# --- transport: the converters --------------------------------------------------------------------------------------
+
+#: Hash, field worker id -> ConverterInfo JSON: what each converter has, with the time when it last said so.
+CONVERTERS = "ovchat:{converters}:all"
+#: Hash, field host -> how many times the calibrated seconds a conversion takes there.
+CONVERTER_SPEEDS = "ovchat:{converters}:speeds"
+
+
+def converter_queue(worker_id: str) -> str:
+    """Queue of one converter, for stages that another one passed on to it."""
+    return f"conversions.{worker_id}"
 
 
 # --- transport: the pool of inference workers -----------------------------------------------------------------------
@@ -261,7 +279,8 @@ CELERY_PREFIX = "ovchat-celery:"
 CONVERSION_QUEUE = "conversions"
 #: Queue of what is done to the model store beside the stages, which may take hours.
 STORE_QUEUE = "store"
-#: Task: run one stage of a conversion; keyword arguments conversion_id, stage, attempt, and variant for compress.
+#: Task: run one stage of a conversion; keyword arguments conversion_id, stage, attempt, variant for compress,
+#: and passed_on where another converter chose this one.
 TASK_RUN_STAGE = "ovchat.conversion.run_stage"
 #: Task: delete a published variant; keyword arguments model, variant, created_at (the manifest's: a late delivery
 #: leaves a variant alone that was made since).

@@ -140,11 +140,29 @@ class ConverterSettings(CommonSettings):
         15.0, gt=0, description="A running job whose lease is older than this is taken over."
     )
     converter_threads: int | None = Field(None, ge=1, description="CPU threads of a stage; all cores where not set.")
+    converter_slots: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Stages that one converter works on at once as far as memory allows; one for each four cores where "
+        "not set.",
+    )
+    converter_memory_bytes: int | None = Field(
+        None,
+        ge=1 << 29,
+        description="Memory of one converter with all its stages; the container's limit or the host's memory where "
+        "not set.",
+    )
 
     @property
     def stacks_path(self) -> Path:
         """Folder of the installed version stacks."""
         return self.stacks_dir or Path(sys.prefix) / "stacks"
+
+    @property
+    def stage_slots(self) -> int:
+        """How many stages one converter works on at once; each uses all cores in its heavy loops."""
+        return self.converter_slots or max(1, (os.cpu_count() or 1) // 4)
 
     @property
     def local_roots(self) -> tuple[Path, ...]:

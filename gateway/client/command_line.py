@@ -12,6 +12,7 @@ from gateway.client.commands import (
     chats,
     conversions,
     convert,
+    converters,
     default,
     delete,
     doctor,
@@ -59,6 +60,7 @@ app.add_typer(models.app, name="models")
 app.command("default")(default.default)
 app.command("delete")(delete.delete)
 app.command("workers")(workers.workers)
+app.command("converters")(converters.converters)
 app.add_typer(replicas.app, name="replicas")
 app.add_typer(keys.app, name="keys")
 app.command("usage")(usage.usage)

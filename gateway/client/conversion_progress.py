@@ -7,13 +7,20 @@ from collections.abc import AsyncIterator, Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from gateway.client.conversion_text import figure_lines, log_lines
 from gateway.client.figures import megabytes, rate
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob
 
 
-async def show_progress(events: AsyncIterator[ConversionEvent], model: str, console: Console) -> ConversionEvent | None:
-    """Draw the events as they come and return the last; a console that is no terminal gets a line per stage."""
+async def show_progress(
+    events: AsyncIterator[ConversionEvent], model: str, console: Console, *, log: bool = False
+) -> ConversionEvent | None:
+    """Draw the events as they come and return the last; a console that is no terminal gets a line per stage.
+
+    With `log` what the stages print stands above the bars.
+    """
     last: ConversionEvent | None = None
+    events = _apart_from_log(events, console if log else None)
     if not console.is_terminal:
         return await _lines(events, console.print)
     columns = (
@@ -44,6 +51,18 @@ async def show_progress(events: AsyncIterator[ConversionEvent], model: str, cons
     return last
 
 
+async def _apart_from_log(
+    events: AsyncIterator[ConversionEvent], console: Console | None
+) -> AsyncIterator[ConversionEvent]:
+    """Yield the events that have news; print the others' lines where there is a console for them."""
+    async for event in events:
+        if not event.log:
+            yield event
+        elif console is not None:
+            for line in log_lines(event):
+                console.print(line, markup=False, highlight=False)
+
+
 async def _lines(events: AsyncIterator[ConversionEvent], say: Callable[[str], None]) -> ConversionEvent | None:
     last: ConversionEvent | None = None
     shown: object = None
@@ -65,10 +84,11 @@ def _stage_line(event: ConversionEvent) -> str:
 
 
 def result_lines(job: ConversionJob) -> list[str]:
-    """Tell each variant's size and compression rate."""
-    return [
+    """Tell each variant's size and compression rate, and what the conversion was foretold to take and took."""
+    lines = [
         f"{job.plan.model}:{result.name}  {megabytes(result.weights_bytes)}"
         + (f", {rate(result.compression_rate)} of fp16" if result.compression_rate is not None else "")
         + (", was there already" if result.already_published else "")
         for result in job.results
     ]
+    return [*lines, *figure_lines(job)]

@@ -18,6 +18,7 @@ from shared.errors import ErrorBody, InternalError, PlatformError, Unavailable, 
 from shared.schemas.chats import Chat, ChatList, ChatSummary
 from shared.schemas.common import Message
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest, ImportRequest
+from shared.schemas.converters import ConverterInfo
 from shared.schemas.engine_config import EngineConfig, Tuning
 from shared.schemas.models import Placement, VariantRecord
 from shared.schemas.store import StoreRun
@@ -120,6 +121,10 @@ class HttpClient:
     async def conversions(self) -> list[ConversionJob]:
         """All jobs that are remembered."""
         return _listed(ConversionJob, await self._call("GET", "/api/v1/conversions"))
+
+    async def converters(self) -> list[ConverterInfo]:
+        """The converters that live."""
+        return _listed(ConverterInfo, await self._call("GET", "/api/v1/converters"))
 
     async def conversion(self, conversion_id: str) -> ConversionJob:
         """One job."""

@@ -56,7 +56,7 @@ async def submit_import(request: ImportRequest, state: StateDep, admin: AdminDep
 async def _submit(
     request: ConversionRequest | ImportRequest, state: GatewayState, admin: Principal
 ) -> AcceptedConversion:
-    job, joined = await state.conversions.submit(request)
+    job, joined = await state.conversions.submit(request, admin.user)
     if not joined:
         await state.usage.count_conversion(job.conversion_id, admin.user)
     what = "import" if job.plan.kind == "import" else "conversion"

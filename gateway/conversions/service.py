@@ -44,8 +44,10 @@ class ConversionService:
         self._submit = load_script(state, "submit_conversion")
         self._cancel = load_script(state, "cancel_conversion")
 
-    async def submit(self, request: ConversionRequest | ImportRequest) -> tuple[ConversionJob, bool]:
-        """Accept a job; return it and whether it was running already.
+    async def submit(
+        self, request: ConversionRequest | ImportRequest, user: str | None = None
+    ) -> tuple[ConversionJob, bool]:
+        """Accept a user's job; return it and whether it was running already.
 
         Raises:
             NameTaken: another source has the public name.
@@ -69,6 +71,7 @@ class ConversionService:
             created_ms=now_ms,
             ended_ms=now_ms if complete else None,
             results=done,
+            user=user,
         )
         event = ConversionEvent(
             conversion_id=job.conversion_id,

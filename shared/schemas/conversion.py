@@ -8,11 +8,15 @@ from pydantic import ConfigDict, Field, field_validator
 
 from shared.errors import ErrorBody
 from shared.schemas.common import Message, StrictMessage
+from shared.schemas.conversion_figures import ConversionFigures, Stage
 from shared.schemas.models import Name, Recipe, VariantRequest, WeightFormat
 from shared.schemas.schema_rules import GIVEN, has, no, rules, when
 
 ConversionState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Stage = Literal["resolve", "preflight", "download", "export", "compress", "tokenizer", "verify", "publish"]
+__all__ = [
+    "ENDED", "STAGES", "ConversionEvent", "ConversionFigures", "ConversionJob", "ConversionPlan", "ConversionRequest",
+    "ConversionState", "Stage", "VariantResult", "named_variants",
+]  # fmt: skip
 STAGES: tuple[Stage, ...] = (
     "resolve", "preflight", "download", "export", "compress", "tokenizer", "verify", "publish",
 )  # fmt: skip
@@ -110,6 +114,9 @@ class ConversionJob(Message):
     ended_ms: int | None = None
     results: tuple[VariantResult, ...] = ()
     error: ErrorBody | None = None
+    user: str | None = Field(None, description="Who asked for it first.")
+    predicted: ConversionFigures | None = Field(None, description="What preflight foretold; null before, or unknown.")
+    measured: ConversionFigures | None = Field(None, description="What the stages took; null until the job ends.")
 
 
 class ConversionEvent(Message):
@@ -122,4 +129,5 @@ class ConversionEvent(Message):
     stage_progress: float | None = Field(None, ge=0, le=1, description="Of the stage, where known.")
     progress: float = Field(ge=0, le=1, description="Of the whole job.")
     message: str | None = None
+    log: tuple[str, ...] = Field((), description="Lines that the stage's process printed; such an event has no news.")
     error: ErrorBody | None = None

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from shared.ids import NAME_PATTERN
 from shared.schemas.common import WHOLE, Flag, Message, Number, StrictMessage
+from shared.schemas.conversion_figures import ConversionFigures
 from shared.schemas.schema_rules import Schema, has, rules, when
 
 WeightFormat = Literal["fp16", "int8", "int4"]
@@ -132,6 +133,8 @@ class Manifest(Message):
     fp16_weights_bytes: int | None = Field(None, description="Size of the fp16 weights it was made from.")
     verification: Verification | None = None
     imported: Imported | None = None
+    predicted: ConversionFigures | None = Field(None, description="What its conversion was foretold to take.")
+    measured: ConversionFigures | None = Field(None, description="What its conversion took, all variants of the job.")
 
     @property
     def engine(self) -> EngineName | None:

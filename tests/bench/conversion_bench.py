@@ -1,7 +1,8 @@
 """Three variants in one job against three runs of the command line, same model, same machine, one after the other.
 
-`python -m tests.bench.conversion_bench` prints both times, their ratio, and whether the int8 and int4 files are byte
-for byte the same. The job's time counts everything, the imports of its stage parent and the verification included.
+`python -m tests.bench.conversion_bench` prints times, summed peaks of memory, their ratios, and whether the int8 and
+int4 files are byte for byte the same. The job's time is that from accepted to published on a real converter worker,
+once cold (its imports counted) and then warm; its memory is that of the worker and all its processes together.
 """
 
 import argparse
@@ -11,16 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import JsonValue
-
-from converter_worker.demo_model import DEMO_SOURCE_MODEL, find_packaged_gguf, prepare_demo_checkpoint
-from converter_worker.linked_files import link_or_copy
+from converter_worker.demo_model import find_packaged_gguf, prepare_demo_checkpoint
 from converter_worker.stage_environment import stage_environment
-from converter_worker.stage_runner import StageRun, StageRunner
+from shared.schemas.conversion import ConversionJob
+from tests.bench.memory_watch import MemoryWatch
+from tests.helpers.conversion_bed import ConversionBed
+from tests.helpers.redis_server import RedisServer
 
-VARIANTS: dict[str, tuple[dict[str, JsonValue], list[str]]] = {
+#: A variant as it is asked for, and what the command line takes for the same.
+VARIANTS: dict[str, tuple[dict[str, object], list[str]]] = {
     "fp16": ({}, ["--weight-format", "fp16"]),
     "int8": ({"sym": False}, ["--weight-format", "int8"]),
     "int4": (
@@ -29,92 +32,91 @@ VARIANTS: dict[str, tuple[dict[str, JsonValue], list[str]]] = {
     ),
 }
 WEIGHTS = "openvino_model.bin"
+SECONDS = 1800.0
 
 
-def run_command_line(source: Path, output: Path) -> dict[str, float]:
-    """Export each variant by its own run of `optimum-cli`; return the seconds of each."""
-    seconds = {}
+def run_command_line(source: Path, output: Path) -> dict[str, dict[str, float]]:
+    """Export each variant by its own run of `optimum-cli`; return seconds and peak of each."""
+    runs = {}
     for name, (_, options) in VARIANTS.items():
         command = [str(Path(sys.executable).with_name("optimum-cli")), "export", "openvino", "--model", str(source)]
         started = time.monotonic()
-        subprocess.run(
+        process = subprocess.Popen(
             [*command, "--task", "text-generation-with-past", *options, str(output / name)],
-            check=True,
             env=stage_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        seconds[name] = round(time.monotonic() - started, 1)
-    return seconds
+        with MemoryWatch(process.pid) as memory:
+            if process.wait() != 0:
+                raise SystemExit(f"optimum-cli failed for {name}")
+        runs[name] = {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(memory.peak_bytes / 1e6)}
+    return runs
 
 
-def run_job(runner: StageRunner, source: Path, output: Path) -> dict[str, float]:
-    """Make all variants as a conversion job does; return the seconds of each stage."""
-    seconds = {}
+def run_job(bed: ConversionBed, source: Path, name: str) -> tuple[ConversionJob, float]:
+    """Convert all variants as a job; return it, and the summed peak of its converter in MB."""
+    asked = [{"name": variant, "weight_format": variant, "recipe": recipe} for variant, (recipe, _) in VARIANTS.items()]
+    with MemoryWatch(bed.converters[0].pid) as memory:
+        job = bed.wait_for_end(bed.submit(source, *asked, name=name), seconds=SECONDS)
+    if job.state != "succeeded":
+        raise SystemExit(f"the conversion {job.state}: {job.error}")
+    return job, round(memory.peak_bytes / 1e6)
 
-    def run(label: str, stage: str, **arguments: JsonValue) -> None:
-        started = time.monotonic()
-        runner.run(StageRun(stage, arguments, output / "stages.log", time_limit_seconds=1800))
-        seconds[label] = round(time.monotonic() - started, 1)
 
-    run("export", "export", source_dir=str(source), output_dir=str(output / "base"))
-    run("tokenizer", "tokenizer", source_dir=str(source), output_dir=str(output / "tokenizer"))
-    for name, (recipe, _) in VARIANTS.items():
-        run(
-            f"compress {name}",
-            "compress",
-            base_dir=str(output / "base"),
-            output_dir=str(output / name),
-            weight_format=name,
-            recipe=recipe,
-            source_model=DEMO_SOURCE_MODEL,
-        )
-        for file in (output / "tokenizer").iterdir():
-            link_or_copy(file, output / name / file.name)
-        run(f"verify {name}", "verify", variant_dir=str(output / name))
-    return seconds
+def job_report(job: ConversionJob, peak_mb: float, runs: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
+    """Compare a job with the runs of the command line."""
+    seconds = ((job.ended_ms or 0) - job.created_ms) / 1000
+    return {
+        "seconds": round(seconds, 1),
+        "of_three_runs": round(seconds / sum(run["seconds"] for run in runs.values()), 3),
+        "peak_mb": peak_mb,
+        "of_one_runs_peak": round(peak_mb / max(run["peak_mb"] for run in runs.values()), 3),
+        "predicted": job.predicted and job.predicted.model_dump(exclude={"stages"}),
+        "measured": job.measured and job.measured.model_dump(exclude={"stages"}),
+        "stages": {
+            f"{stage.stage} {stage.variant or ''}".strip(): [stage.seconds, round(stage.memory_bytes / 1e6)]
+            for stage in (job.measured.stages if job.measured else ())
+        },
+    }
 
 
 def main() -> None:
     """Measure and print as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, help="checkpoint folder; the packaged demo model where not given")
-    source: Path | None = parser.parse_args().source
+    parser.add_argument("--slots", type=int, default=1, help="variants that are compressed at once")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        source: Path | None = options.source
         if source is None:
             gguf_file = find_packaged_gguf()
             if gguf_file is None:
                 raise SystemExit("the demo model's package is not installed: give --source")
-            source = prepare_demo_checkpoint(gguf_file, Path(scratch))
-        command_line, cold, warm = (Path(scratch) / name for name in ("command_line", "cold", "warm"))
-        for folder in (command_line, cold, warm):
-            folder.mkdir()
-        runner = StageRunner()
+            source = prepare_demo_checkpoint(gguf_file, folder / "source")
+        for name in ("bed", "command_line"):
+            (folder / name).mkdir()
+        server = RedisServer(folder / "redis").start()
+        bed = ConversionBed(folder / "bed", server.url)
         try:
-            cold_started = time.monotonic()
-            cold_stages = run_job(runner, source, cold)
-            cold_seconds = time.monotonic() - cold_started
-            warm_started = time.monotonic()
-            warm_stages = run_job(runner, source, warm)
-            warm_seconds = time.monotonic() - warm_started
+            roots = {"OVCHAT_LOCAL_SOURCES": f"{folder}:{source.resolve().parent}"}
+            bed.start_converter({**roots, "OVCHAT_CONVERTER_SLOTS": str(options.slots)})
+            jobs = {name: run_job(bed, source, name) for name in ("cold", "warm")}
         finally:
-            runner.close()
-        runs = run_command_line(source, command_line)
-        three_runs = sum(runs.values())
+            bed.stop()
+            server.stop()
+        runs = run_command_line(source, folder / "command_line")
+        published = bed.store.path / "warm"
         report = {
-            "command_line_seconds": runs,
-            "command_line_total_seconds": round(three_runs, 1),
-            "job_cold_seconds": round(cold_seconds, 1),
-            "job_cold_stages": cold_stages,
-            "job_warm_seconds": round(warm_seconds, 1),
-            "job_warm_stages": warm_stages,
-            "ratio_cold": round(cold_seconds / three_runs, 3),
-            "ratio_warm": round(warm_seconds / three_runs, 3),
+            "slots": options.slots,
+            "command_line": runs,
+            **{name: job_report(job, peak, runs) for name, (job, peak) in jobs.items()},
             "identical": {
-                name: filecmp.cmp(cold / name / WEIGHTS, command_line / name / WEIGHTS, shallow=False)
+                name: filecmp.cmp(published / name / WEIGHTS, folder / "command_line" / name / WEIGHTS, shallow=False)
                 for name in ("int8", "int4")
             },
-            "weights_mb": {name: round((cold / name / WEIGHTS).stat().st_size / 1e6, 1) for name in VARIANTS},
+            "weights_mb": {name: round((published / name / WEIGHTS).stat().st_size / 1e6, 1) for name in VARIANTS},
         }
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
 

@@ -59,6 +59,7 @@ TABLE: dict[tuple[str, str], Access] = {
     ("POST", "/api/v1/conversions"): admins(400),
     ("POST", "/api/v1/imports"): admins(400),
     ("GET", "/api/v1/conversions"): admins(),
+    ("GET", "/api/v1/converters"): admins(),
     ("GET", "/api/v1/conversions/{conversion_id}"): admins(404),
     ("DELETE", "/api/v1/conversions/{conversion_id}"): admins(404),
     ("GET", "/api/v1/conversions/{conversion_id}/events"): admins(404),

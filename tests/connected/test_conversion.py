@@ -16,6 +16,7 @@ import pytest
 from shared import keys
 from shared.schemas.models import VariantRecord
 from tests.helpers.conversion_bed import ConversionBed
+from tests.helpers.foretold import assert_foretold
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import wait_until
 from tests.helpers.tiny_llama import write_tiny_llama
@@ -91,7 +92,11 @@ def test_three_variants_are_published(bed: ConversionBed, tiny: Path) -> None:
         assert manifest.context_length == 512
         record = VariantRecord.model_validate_json(bed.redis.hget(keys.VARIANTS, f"three:{variant}") or b"")
         assert record.compression_rate == manifest.compression_rate
+        assert (manifest.predicted, manifest.measured) == (job.predicted, job.measured)
+    assert_foretold(job)
     events = bed.events(conversion_id)
+    printed = "\n".join(line for event in events for line in event.log)
+    assert "int4" in printed, "nncf prints a table of what it compressed"
     stages = list(dict.fromkeys(event.stage for event in events))
     assert stages == ["resolve", "preflight", "tokenizer", "export", "compress", "verify", "publish"]
     assert [event.progress for event in events] == sorted(event.progress for event in events)

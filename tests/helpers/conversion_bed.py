@@ -97,7 +97,7 @@ class ConversionBed:
             if field.startswith(b"claim:"):
                 _, attempt, stage, variant = field.decode().split(":", 3)
                 ticket = StageTicket(conversion_id, stage, int(attempt), variant or None)  # type: ignore[arg-type]
-                ticket_sender(self._converter_app)(ticket)
+                ticket_sender(self._converter_app)(ticket, None)
 
     def cancel(self, conversion_id: str) -> None:
         self.redis.set(keys.conversion_cancel(conversion_id), "1")

@@ -42,7 +42,7 @@ def write_large_llama(folder: Path, tokenizer_folder: Path) -> Path:
     (folder / "config.json").write_text(json.dumps(CONFIG))
     names: dict[str, str] = {}
     total = 0
-    shards = list(_shards())
+    shards = list(checkpoint_shards())
     for number, shapes in enumerate(shards):
         name = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"
         tensors = {key: _weights(key, shape) for key, shape in shapes.items()}
@@ -54,7 +54,8 @@ def write_large_llama(folder: Path, tokenizer_folder: Path) -> Path:
     return folder
 
 
-def _shards() -> Iterator[dict[str, tuple[int, ...]]]:
+def checkpoint_shards() -> Iterator[dict[str, tuple[int, ...]]]:
+    """Yield the names and shapes of each shard's weights."""
     for first in range(0, LAYERS, _LAYERS_A_SHARD):
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(first, min(first + _LAYERS_A_SHARD, LAYERS)):

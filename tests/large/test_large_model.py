@@ -1,6 +1,7 @@
 """A model of 1.1 billion parameters beside the demo model: loading, ledger, eviction and failover. `make large`."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,9 @@ import httpx
 import psutil
 import pytest
 
+from shared.schemas.conversion import ConversionJob
 from tests.helpers.demo_store import MODEL, demo_data_dir
+from tests.helpers.foretold import assert_foretold
 from tests.helpers.large_llama import write_large_llama
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import Gateway, Service, wait_until
@@ -84,6 +87,8 @@ def convert(platform: Platform) -> None:
         wait_until(lambda: platform.http.get(path).json()["state"] in ended, seconds=1200, what="conversion")
         job = platform.http.get(path).json()
         assert job["state"] == "succeeded", (job["error"], converter.output[-2000:])
+        print(json.dumps({name: job[name] for name in ("predicted", "measured")}, indent=1))
+        assert_foretold(ConversionJob.model_validate(job))
     finally:
         converter.stop(seconds=60)
 

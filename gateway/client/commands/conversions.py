@@ -27,12 +27,23 @@ def list_conversions(context: typer.Context, json_: Json = False) -> None:
 
 
 @app.command("follow")
-def follow(conversion_id: ConversionId, json_: Json = False) -> None:
+def follow(
+    conversion_id: ConversionId,
+    log_: Annotated[bool, typer.Option("--log", help="Print what the stages print, too.")] = False,
+    json_: Json = False,
+) -> None:
     """Show a conversion's progress until it ends; Ctrl-C leaves it running."""
     from gateway.client.commands.convert import follow_to_the_end
 
     with told_failures():
-        raise typer.Exit(asyncio.run(follow_to_the_end(conversion_id, json_=json_)))
+        raise typer.Exit(asyncio.run(follow_to_the_end(conversion_id, json_=json_, log=log_)))
+
+
+@app.command("log")
+def log(conversion_id: ConversionId) -> None:
+    """Print what the conversion's stages printed, as they print it, until it ends; Ctrl-C leaves it running."""
+    with told_failures():
+        asyncio.run(_log(conversion_id))
 
 
 @app.command("cancel")
@@ -43,6 +54,7 @@ def cancel(conversion_id: ConversionId, json_: Json = False) -> None:
 
 
 async def _list(*, json_: bool) -> None:
+    from gateway.client.conversion_text import duration, foretold, moment
     from gateway.client.session import http_client
     from gateway.client.table import print_json_list, print_table
 
@@ -56,18 +68,33 @@ async def _list(*, json_: bool) -> None:
             job.conversion_id,
             job.plan.model,
             ", ".join(variant.name for variant in job.plan.variants),
+            job.user or "",
+            moment(job.created_ms),
+            duration(job),
+            foretold(job),
             job.state,
             _remark(job),
         )
         for job in jobs
     ]
-    print_table(("conversion", "model", "variants", "state", ""), rows, empty="no conversions yet")
+    headings = ("conversion", "model", "variants", "user", "asked", "time", "foretold / measured", "state", "")
+    print_table(headings, rows, empty="no conversions yet")
 
 
 def _remark(job: ConversionJob) -> str:
     if job.state == "running":
         return f"{job.stage or ''} {job.progress:.0%}".strip()
     return job.error.message if job.error else ""
+
+
+async def _log(conversion_id: str) -> None:
+    from gateway.client.conversion_text import log_lines
+    from gateway.client.session import http_client
+
+    async with http_client() as client:
+        async for event in client.conversion_events(conversion_id):
+            for line in log_lines(event):
+                print(line, flush=True)
 
 
 async def _cancel(conversion_id: str, *, json_: bool) -> None:

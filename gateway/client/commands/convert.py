@@ -40,6 +40,7 @@ def convert(
         bool, typer.Option("--trust-remote-code", help="Let the source's own Python code run in the converter.")
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job ends.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="With --follow: print what the stages print, too.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
 ) -> None:
     """Convert a Hugging Face model to OpenVINO, or join the same conversion that runs already.
@@ -48,7 +49,7 @@ def convert(
     """
     with told_failures():
         request = _request(model, variants, name, (sym, group_size, ratio), revision, trust_remote_code)
-        raise typer.Exit(asyncio.run(_convert(request, follow=follow, json_=json_)))
+        raise typer.Exit(asyncio.run(_convert(request, follow=follow or log, log=log, json_=json_)))
 
 
 def _request(
@@ -102,7 +103,7 @@ def _variant(text: str, sym: bool | None, group_size: int | None, ratio: float |
     return {"name": own_name or named_format, "weight_format": named_format, "recipe": recipe}
 
 
-async def _convert(request: ConversionRequest, *, follow: bool, json_: bool) -> int:
+async def _convert(request: ConversionRequest, *, follow: bool, log: bool, json_: bool) -> int:
     from gateway.client.session import http_client
     from shared.errors import PlatformError
 
@@ -119,7 +120,7 @@ async def _convert(request: ConversionRequest, *, follow: bool, json_: bool) -> 
                 print(f"{'joined' if job.joined else 'accepted'}: conversion {conversion_id}")
                 print(f"watch it with `{ovchat(f'conversions follow {conversion_id}')}`")
             return 0
-        return await follow_to_the_end(conversion_id, json_=json_)
+        return await follow_to_the_end(conversion_id, json_=json_, log=log)
 
 
 def _in_options(error: PlatformError) -> str:
@@ -130,7 +131,7 @@ def _in_options(error: PlatformError) -> str:
     return message
 
 
-async def follow_to_the_end(conversion_id: str, *, json_: bool) -> int:
+async def follow_to_the_end(conversion_id: str, *, json_: bool, log: bool = False) -> int:
     """Show a job until it ends; return the exit code of the command."""
     from rich.console import Console
 
@@ -141,7 +142,7 @@ async def follow_to_the_end(conversion_id: str, *, json_: bool) -> int:
     async with http_client() as client:
         try:
             job = await client.conversion(conversion_id)
-            await show_progress(client.conversion_events(conversion_id), job.plan.model, console)
+            await show_progress(client.conversion_events(conversion_id), job.plan.model, console, log=log)
             job = await client.conversion(conversion_id)
         except asyncio.CancelledError:
             print(

@@ -8,6 +8,12 @@ import { megabytes } from "./models.js";
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const SHOWN = 20;
 const RETRY_MS = 2000;
+const LOG_LINES = 300;
+
+// Peak of the memory, most of the disk, time of the stages' work.
+const figuresText = ({ memory_bytes: memory, disk_bytes: disk, seconds }) =>
+  [`${megabytes(memory)} of memory`, disk == null ? "" : `${megabytes(disk)} of disk`, `${Math.round(seconds)} s`]
+    .filter(Boolean).join(", ");
 
 function titleOf({ model, kind, variant, variants }) {
   // Which variant an import is, is known once it has been looked at.
@@ -16,12 +22,17 @@ function titleOf({ model, kind, variant, variants }) {
 }
 
 class JobView {
+  #lines = [];
+
   constructor(job) {
     this.job = job;
     const name = `${job.plan.model}`;
     this.state = make("span", { class: "state" });
     this.progress = make("progress", { max: 1, "aria-label": `Progress of ${name}` });
     this.detail = make("p", { class: "hint" });
+    this.who = make("p", { class: "hint" });
+    this.figures = make("p", { class: "hint" });
+    this.log = make("details", { hidden: true }, make("summary", { text: "What the stages printed" }), make("pre", { class: "log", tabindex: 0 }));
     this.problem = make("p", { class: "wrong" });
     this.cancel = make("button", { type: "button", class: "small", text: "Cancel", "aria-label": `Cancel the conversion of ${name}` });
     this.cancel.addEventListener("click", async () => {
@@ -45,7 +56,10 @@ class JobView {
       ),
       this.progress,
       this.detail,
+      this.who,
+      this.figures,
       this.problem,
+      this.log,
     );
     this.show(job);
   }
@@ -57,11 +71,17 @@ class JobView {
   // Takes a job or an event of one.
   show(news) {
     const { job } = this;
+    if (news.log?.length) {
+      this.#print(news);
+      return;
+    }
     job.state = news.state;
     job.progress = news.progress ?? job.progress;
     job.stage = news.stage ?? job.stage;
     job.error = news.error ?? job.error;
     job.results = news.results ?? job.results;
+    job.predicted = news.predicted ?? job.predicted;
+    job.measured = news.measured ?? job.measured;
     this.state.textContent = job.state;
     this.state.className = `state ${job.state}`;
     this.progress.hidden = this.ended;
@@ -77,6 +97,19 @@ class JobView {
       : [job.plan.source_model, job.stage ? `${job.stage}${news.variant ? ` ${news.variant}` : ""}${share}` : "waiting"]
           .concat(`${Math.round(job.progress * 100)} % in all`, news.message ?? []).join(" · ");
     this.problem.textContent = job.error?.message ?? "";
+    this.figures.textContent = [["Foretold", job.predicted], ["measured", job.measured]]
+      .filter(([, figures]) => figures)
+      .map(([word, figures]) => `${word} ${figuresText(figures)}`)
+      .join("; ");
+    this.who.textContent = [job.user ? `by ${job.user}` : "", new Date(job.created_ms).toLocaleString()].filter(Boolean).join(", ");
+  }
+
+  // Lines that a stage printed; the last of them are kept, and they are read out to nobody.
+  #print({ stage, variant, log }) {
+    const where = [stage, variant].filter(Boolean).join(" ");
+    this.#lines = [...this.#lines, ...log.map((line) => `${where} | ${line}`)].slice(-LOG_LINES);
+    this.log.querySelector("pre").textContent = this.#lines.join("\n");
+    this.log.hidden = false;
   }
 }
 

@@ -1,11 +1,14 @@
-from pathlib import Path
-
 import pytest
 
 from converter_worker.checkpoint_facts import CheckpointFacts, TensorFacts
-from converter_worker.preflight import available_memory_bytes, check_model, check_recipes, check_resources
+from converter_worker.prediction import predict
+from converter_worker.preflight import check_model, check_recipes, check_resources
 from shared.errors import DiskFull, NotCausalLm, OutOfMemory, RecipeUnfit, TokenizerMissing
+from shared.schemas.conversion_figures import ConversionFigures, StageFigures
+from shared.schemas.converters import ConverterInfo
 from shared.schemas.models import Recipe, VariantRequest
+
+GB = 10**9
 
 
 def facts(*, channels: int = 576, **changes: object) -> CheckpointFacts:
@@ -58,26 +61,53 @@ def test_a_group_size_that_divides_passes(group_size: int) -> None:
     check_recipes(facts(), [int4(group_size), VariantRequest(name="int8", weight_format="int8")])
 
 
-def test_without_shapes_nothing_is_refused(tmp_path: Path) -> None:
+def test_without_shapes_nothing_is_refused() -> None:
     check_recipes(facts(tensors={}), [int4(128)])
-    check_resources(facts(tensors={}), [int4(128)], tmp_path, 0)
+    assert predict(facts(tensors={}), [int4(128)]) is None
 
 
-def test_too_little_memory_is_told_with_figures(tmp_path: Path) -> None:
-    with pytest.raises(OutOfMemory, match=r"needs about 0\.5 GB of memory, 0\.1 GB"):
-        check_resources(facts(), [int4(64)], tmp_path, 100 << 20)
+def converter(memory_bytes: int, disk_free_bytes: int = 1 << 40) -> ConverterInfo:
+    return ConverterInfo(
+        worker_id=f"w-{memory_bytes}",
+        host="host",
+        slots=1,
+        memory_bytes=memory_bytes,
+        free_bytes=memory_bytes,
+        disk_free_bytes=disk_free_bytes,
+    )
 
 
-def test_too_little_disk_is_told_with_figures(tmp_path: Path) -> None:
-    huge = {"w": TensorFacts(dtype="F32", shape=(10_000_000, 10_000_000))}
-    with pytest.raises(DiskFull, match=r"needs about [\d.]+ GB"):
-        check_resources(facts(tensors=huge), [int4(64)], tmp_path, None)
+def large(*, int4_bytes: int = 9 * GB) -> ConversionFigures:
+    stages = (
+        StageFigures(stage="export", memory_bytes=4 * GB, seconds=10),
+        StageFigures(stage="compress", variant="int8", memory_bytes=5 * GB, seconds=10),
+        StageFigures(stage="compress", variant="int4", memory_bytes=int4_bytes, seconds=10),
+    )
+    return ConversionFigures(memory_bytes=int4_bytes, disk_bytes=6 * GB, seconds=30, stages=stages)
 
 
-def test_what_fits_passes(tmp_path: Path) -> None:
-    check_resources(facts(), [int4(64)], tmp_path, 8 << 30)
+def test_too_little_memory_names_the_stage_and_what_would_work() -> None:
+    with pytest.raises(
+        OutOfMemory, match=r"compress stage of int4 needs about 9\.0 GB.*2 converters has 6\.0 GB"
+    ) as caught:
+        check_resources(large(), [converter(3 * GB), converter(6 * GB)])
+    assert "int8 without the other variants, or a converter with more memory" in caught.value.message
 
 
-def test_this_machine_tells_its_memory() -> None:
-    memory = available_memory_bytes()
-    assert memory is None or memory > 0
+def test_where_not_even_the_export_fits_only_a_larger_converter_helps() -> None:
+    with pytest.raises(OutOfMemory, match=r"What would work: a converter with more memory"):
+        check_resources(large(), [converter(3 * GB)])
+
+
+def test_one_converter_that_is_large_enough_is_enough() -> None:
+    check_resources(large(), [converter(3 * GB), converter(10 * GB)])
+
+
+def test_too_little_disk_is_told_with_figures() -> None:
+    with pytest.raises(DiskFull, match=r"needs about 6\.0 GB .* 5\.0 GB are free.*What would work"):
+        check_resources(large(), [converter(16 * GB, 5 * GB)])
+
+
+def test_memory_counts_only_where_the_disk_is() -> None:
+    with pytest.raises(OutOfMemory):
+        check_resources(large(), [converter(16 * GB, 1 * GB), converter(4 * GB)])

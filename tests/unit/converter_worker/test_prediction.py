@@ -1,0 +1,128 @@
+"""What headers foretell, compared with what was measured on real checkpoints."""
+
+import math
+
+import pytest
+
+from converter_worker.checkpoint_facts import CheckpointFacts, TensorFacts
+from converter_worker.cost_model import LIBRARIES_BYTES, together_bytes
+from converter_worker.prediction import needed_bytes, predict, ticket_bytes
+from converter_worker.weight_sizes import weight_sizes
+from shared.schemas.models import Recipe, VariantRequest
+from tests.helpers import large_llama
+
+MB = 10**6
+FP16 = VariantRequest(name="fp16", weight_format="fp16")
+INT8 = VariantRequest(name="int8", weight_format="int8", recipe=Recipe(sym=False))
+INT4 = VariantRequest(name="int4", weight_format="int4", recipe=Recipe(sym=False, group_size=32, ratio=1.0))
+
+
+def llama(dtype: str, hidden: int, layers: int, vocabulary: int = 384) -> CheckpointFacts:
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (vocabulary, hidden),
+        "lm_head.weight": (vocabulary, hidden),
+        "model.norm.weight": (hidden,),
+    }
+    for layer in range(layers):
+        prefix = f"model.layers.{layer}."
+        shapes |= {
+            f"{prefix}self_attn.q_proj.weight": (hidden, hidden),
+            f"{prefix}self_attn.k_proj.weight": (hidden // 2, hidden),
+            f"{prefix}self_attn.v_proj.weight": (hidden // 2, hidden),
+            f"{prefix}self_attn.o_proj.weight": (hidden, hidden),
+            f"{prefix}mlp.gate_proj.weight": (2 * hidden, hidden),
+            f"{prefix}mlp.up_proj.weight": (2 * hidden, hidden),
+            f"{prefix}mlp.down_proj.weight": (hidden, 2 * hidden),
+            f"{prefix}input_layernorm.weight": (hidden,),
+            f"{prefix}post_attention_layernorm.weight": (hidden,),
+        }
+    tensors = {name: TensorFacts(dtype=dtype, shape=shape) for name, shape in shapes.items()}
+    return CheckpointFacts({"vocab_size": vocabulary, "model_type": "llama"}, tensors, True)
+
+
+def large() -> CheckpointFacts:
+    tensors = {
+        name: TensorFacts(dtype="F16", shape=shape)
+        for shard in large_llama.checkpoint_shards()
+        for name, shape in shard.items()
+    }
+    return CheckpointFacts(large_llama.CONFIG, tensors, True)
+
+
+#: Peaks in MB of real conversions with the stage runner: export, compress to int8 and int4, verify fp16, int8 and int4.
+MEASURED = [
+    (llama("BF16", 128, 2), (537, 485, 486, 492, 493, 494)),
+    (llama("F16", 1024, 8), (754, 720, 699, 800, 652, 602)),
+    (llama("F32", 1024, 8), (885, 871, 854, 953, 652, 602)),
+    (llama("F16", 512, 16), (763, 617, 626, 657, 587, 562)),
+    (large(), (3207, 4028, 3624, 4824, 2698, 2024)),
+]
+
+
+@pytest.mark.parametrize(("facts", "measured"), MEASURED)
+def test_memory_is_foretold_within_a_tenth_of_what_was_measured(
+    facts: CheckpointFacts, measured: tuple[int, ...]
+) -> None:
+    figures = predict(facts, [FP16, INT8, INT4])
+    assert figures is not None
+    stages = [("export", None), ("compress", "int8"), ("compress", "int4")]
+    stages += [("verify", name) for name in ("fp16", "int8", "int4")]
+    foretold = [needed_bytes(figures, stage, variant) / MB for stage, variant in stages]
+    assert foretold == pytest.approx(measured, rel=0.1)
+    assert figures.memory_bytes / MB == pytest.approx(max(measured), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "measured"),
+    [
+        (llama("F16", 1024, 8), (152_568_581, 76_483_589, 44_436_549)),
+        (llama("F32", 1024, 8), (152_568_581, 76_483_589, 44_436_549)),
+        (large(), (2_340_422_037, 1_171_688_853, 761_758_165)),
+    ],
+)
+def test_sizes_of_the_weights_files(facts: CheckpointFacts, measured: tuple[int, ...]) -> None:
+    sizes = weight_sizes(facts)
+    assert sizes is not None
+    assert [sizes.variant_bytes(request) for request in (FP16, INT8, INT4)] == pytest.approx(measured, rel=0.02)
+
+
+def test_fp16_costs_no_disk_beside_a_float16_base() -> None:
+    alone, with_fp16 = (predict(llama("F16", 512, 4), variants) for variants in ([INT8], [INT8, FP16]))
+    assert alone is not None
+    assert with_fp16 is not None
+    assert alone.disk_bytes == with_fp16.disk_bytes
+    rounded = [predict(llama("BF16", 512, 4), variants) for variants in ([INT8], [INT8, FP16])]
+    assert rounded[0] is not None
+    assert rounded[1] is not None
+    assert (rounded[1].disk_bytes or 0) > (rounded[0].disk_bytes or 0)
+
+
+def test_half_the_layers_in_eight_bits_is_between() -> None:
+    sizes = weight_sizes(llama("F16", 1024, 8))
+    assert sizes is not None
+    mixed = INT4.model_copy(update={"recipe": Recipe(sym=False, group_size=32, ratio=0.5)})
+    low, middle, high = (sizes.variant_bytes(request) for request in (INT4, mixed, INT8))
+    assert math.isclose(middle, (low + high) / 2, rel_tol=0.01)
+
+
+def test_compressions_side_by_side_share_their_libraries() -> None:
+    figures = predict(large(), [INT8, INT4], slots=2)
+    assert figures is not None
+    peaks = [needed_bytes(figures, "compress", name) for name in ("int8", "int4")]
+    assert figures.memory_bytes == sum(peaks) - LIBRARIES_BYTES == together_bytes(peaks)
+
+
+def test_a_delivery_needs_what_its_largest_stage_does() -> None:
+    figures = predict(large(), [INT8, INT4])
+    assert ticket_bytes(figures, "export", None) == needed_bytes(figures, "export", None)
+    assert ticket_bytes(figures, "compress", "int4") == needed_bytes(figures, "compress", "int4")
+    assert ticket_bytes(figures, "verify", None) == needed_bytes(figures, "verify", "int8")
+    assert ticket_bytes(figures, "publish", None) == ticket_bytes(None, "export", None) == 0
+
+
+def test_a_slow_host_takes_longer_and_no_more_memory() -> None:
+    usual, slow = predict(large(), [INT8]), predict(large(), [INT8], speed=3.0)
+    assert usual is not None
+    assert slow is not None
+    assert slow.seconds == pytest.approx(3 * usual.seconds, rel=0.01)
+    assert slow.memory_bytes == usual.memory_bytes
