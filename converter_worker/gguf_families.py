@@ -58,15 +58,24 @@ def family_of(file: GgufFile) -> GgufFamily:
         FamilyNotExported: it is none of those that become checkpoints here; the message says what works.
     """
     architecture = file.read("general.architecture", str)
-    family = FAMILIES.get(architecture)
-    advice = _ADVICE.format(", ".join(FAMILIES))
-    if family is None:
-        raise FamilyNotExported(
-            f"GGUF files of the architecture {architecture!r} cannot be converted. {advice}", param="source_model"
-        )
+    family = check_architecture(architecture)
     if file.find(f"{architecture}.expert_count", int):
         raise FamilyNotExported(
-            f"{file.path.name} holds a mixture of experts, which cannot be converted from GGUF. {advice}",
+            f"{file.path.name} holds a mixture of experts, which cannot be converted from GGUF. {_advice()}",
             param="source_model",
         )
     return family
+
+
+def check_architecture(architecture: str) -> GgufFamily:
+    """Return the family of an architecture; raises FamilyNotExported as :func:`family_of` does."""
+    family = FAMILIES.get(architecture)
+    if family is None:
+        raise FamilyNotExported(
+            f"GGUF files of the architecture {architecture!r} cannot be converted. {_advice()}", param="source_model"
+        )
+    return family
+
+
+def _advice() -> str:
+    return _ADVICE.format(", ".join(FAMILIES))

@@ -30,6 +30,9 @@ def resolve(context: StepContext) -> list[StageTicket]:
     """Find the IR, read its description, and say in the plan which variant it is."""
     plan = context.plan
     context.reporter("resolve")(0.0, f"looking for {plan.source_model}")
+    if any(context.work.variant(one.name).is_dir() for one in plan.variants) and context.work.recall("imported"):
+        # Taken up again after its source was done with: it may be gone by now, or the hub away.
+        return [context.next("verify")]
     source = resolve_source(
         plan.source_model,
         plan.revision,

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, read_facts
+from converter_worker.gguf_families import check_architecture
 from converter_worker.gguf_header import read_gguf_header
 from converter_worker.job_store import StageTicket
 from converter_worker.model_code import check_code
@@ -49,7 +50,8 @@ def resolve(context: StepContext) -> list[StageTicket]:
         _foretell_gguf(context, source.file)
         return [context.next("download")]
     if isinstance(source, HubSource) and source.file is not None:
-        # What it holds is told by the file itself, so it is checked once it is here.
+        _check_head(context, source.hub_id, source.revision, source.file)
+        # What else it holds is told by the file itself, so it is checked once it is here.
         context.jobs.write(context.ticket, {f"note:{_GGUF}": "", "note:revision": source.revision})
         return [context.next("download")]
     on_hub = isinstance(source, HubSource)
@@ -82,6 +84,21 @@ def download(context: StepContext) -> list[StageTicket]:
     read_facts(folder)
     context.jobs.write(context.ticket, {"note:source_dir": str(folder)})
     return [context.next("export")]
+
+
+def _check_head(context: StepContext, repository: str, revision: str | None, file: str) -> None:
+    """Refuse a GGUF file of the hub by its first bytes, where they tell."""
+    token = hub_token()
+    result = context.run(
+        "preflight",
+        {"source_model": repository, "revision": revision, "file": file},
+        context.reporter("preflight"),
+        module="converter_worker.stages.gguf_head",
+        stack=context.stacks.default,
+        environment={"HF_TOKEN": token} if token else None,
+    )
+    if isinstance(architecture := result["architecture"], str):
+        check_architecture(architecture)
 
 
 def _unpack(context: StepContext) -> list[StageTicket]:

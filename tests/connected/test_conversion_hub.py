@@ -256,8 +256,12 @@ def test_a_gguf_file_of_the_hub_is_a_source(bed: ConversionBed) -> None:
         ("someone/Tiny-GGUF", "source_not_found", "such as someone/Tiny-GGUF/other.gguf"),
     ],
 )
-def test_another_gguf_source_says_what_works(bed: ConversionBed, source: str, code: str, advice: str) -> None:
+def test_another_gguf_source_says_what_works_before_it_is_fetched(
+    bed: ConversionBed, hub: ModelHub, source: str, code: str, advice: str
+) -> None:
+    hub.requests.clear()
     job = bed.wait_for_end(bed.submit(source, "int8"))
     assert job.error is not None
     assert job.error.code == code
     assert advice in job.error.message
+    assert not [line for line in hub.requests if ".gguf" in line and line.startswith('"GET') and " 200 " in line]
