@@ -28,7 +28,7 @@ from converter_worker.variant_index import VariantIndex
 from converter_worker.version_stacks import VersionStacks
 from converter_worker.work_folder import WorkFolder
 from shared.catalog import Catalog
-from shared.errors import InternalError, PlatformError
+from shared.errors import InternalError, OutOfMemory, PlatformError
 from shared.log import get_logger
 from shared.model_store import ModelStore
 from shared.schemas.conversion import ENDED, Stage
@@ -53,6 +53,11 @@ _IMPORT_STEPS: dict[Stage, Callable[[StepContext], list[StageTicket]]] = {
     "verify": variant_steps.verify,
     "publish": import_steps.publish,
 }
+
+
+#: How often, and in what distance, a converter that is large enough is looked for once there is none any more. In all
+#: less than the reaper waits for a lost message.
+LARGER_ONE_LOOKS, LARGER_ONE_PAUSE_SECONDS = 10, 2.0
 
 
 class SendTicket(Protocol):
@@ -124,8 +129,17 @@ class Conversions:
         if needed <= self.memory.free_bytes:
             return False
         chosen = place(needed, self.registry.present(), self.registry.others(), passed_on=passed_on)
-        if chosen is None or chosen == "here":
-            # For none there may be one in a moment; the gate waits, and says in the end what is missing.
+        for _ in range(LARGER_ONE_LOOKS):
+            if chosen is not None:
+                break
+            # There was one when the job was accepted: it may only be starting again.
+            if self.stopping.wait(LARGER_ONE_PAUSE_SECONDS):
+                raise ShuttingDown
+            chosen = place(needed, self.registry.present(), self.registry.others(), passed_on=passed_on)
+        if chosen is None:
+            self.give_up(ticket, _larger_one_gone(ticket, needed, self.memory.budget_bytes))
+            return True
+        if chosen == "here":
             return False
         message = f"passed on to the converter on {chosen.host}, which has {gigabytes(chosen.memory_bytes)} of memory"
         log.info("stage_passed_on", to=chosen.worker_id, needed_bytes=needed)
@@ -221,6 +235,13 @@ class Conversions:
     def _work_folder(self, conversion_id: str) -> WorkFolder:
         scratch = self.settings.conversion_dir
         return WorkFolder(self.store.staging_dir(conversion_id) if scratch is None else scratch / conversion_id)
+
+
+def _larger_one_gone(ticket: StageTicket, needed: int, budget: int) -> OutOfMemory:
+    return OutOfMemory(
+        f"The {ticket.stage} stage needs about {gigabytes(needed)} of memory; the converter that had as much is gone, "
+        f"and this one has {gigabytes(budget)}. Start the larger one again, then convert again."
+    )
 
 
 class _StopWatch:

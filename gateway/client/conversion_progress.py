@@ -43,6 +43,7 @@ async def show_progress(
                     if stage != last.stage or variant == "":
                         progress.update(bar, total=1.0, completed=1.0)
                 bars[key] = progress.add_task(_stage_line(last), total=None)
+            progress.update(bars[key], description=_stage_line(last))
             if last.stage_progress is not None:
                 progress.update(bars[key], total=1.0, completed=last.stage_progress)
         if last is not None and last.state == "succeeded":
@@ -67,7 +68,7 @@ async def _lines(events: AsyncIterator[ConversionEvent], say: Callable[[str], No
     last: ConversionEvent | None = None
     shown: object = None
     async for last in events:
-        if shown != (now := (last.state, last.stage, last.variant)):
+        if shown != (now := (last.state, last.stage, last.variant, _news(last))):
             shown = now
             # The stage of an end is where the job is taken up again, not where it failed.
             stage = "" if last.state in ENDED else _stage_line(last)
@@ -80,7 +81,12 @@ def _whole_line(model: str, event: ConversionEvent) -> str:
 
 
 def _stage_line(event: ConversionEvent) -> str:
-    return f"  {event.stage or ''} {event.variant or ''}".rstrip()
+    return f"  {event.stage or ''} {event.variant or ''}".rstrip() + (f": {news}" if (news := _news(event)) else "")
+
+
+def _news(event: ConversionEvent) -> str:
+    """What a stage says before it has begun: that it waits for memory, goes to another converter, or runs again."""
+    return event.message or "" if not event.stage_progress else ""
 
 
 def result_lines(job: ConversionJob) -> list[str]:

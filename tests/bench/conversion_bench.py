@@ -2,7 +2,8 @@
 
 `python -m tests.bench.conversion_bench` prints times, summed peaks of memory, their ratios, and whether the int8 and
 int4 files are byte for byte the same. The job's time is that from accepted to published on a real converter worker,
-once cold (its imports counted) and then warm; its memory is that of the worker and all its processes together.
+once cold (its imports counted) and then warm, for a worker of one slot and for one of two; its memory is that of the
+worker and all its processes together.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def run_command_line(source: Path, output: Path) -> dict[str, dict[str, float]]:
 def run_job(bed: ConversionBed, source: Path, name: str) -> tuple[ConversionJob, float]:
     """Convert all variants as a job; return it, and the summed peak of its converter in MB."""
     asked = [{"name": variant, "weight_format": variant, "recipe": recipe} for variant, (recipe, _) in VARIANTS.items()]
-    with MemoryWatch(bed.converters[0].pid) as memory:
+    with MemoryWatch(bed.converters[-1].pid) as memory:
         job = bed.wait_for_end(bed.submit(source, *asked, name=name), seconds=SECONDS)
     if job.state != "succeeded":
         raise SystemExit(f"the conversion {job.state}: {job.error}")
@@ -85,7 +86,9 @@ def main() -> None:
     """Measure and print as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, help="checkpoint folder; the packaged demo model where not given")
-    parser.add_argument("--slots", type=int, default=1, help="variants that are compressed at once")
+    parser.add_argument(
+        "--slots", type=int, nargs="+", default=[1, 2], help="variants compressed at once; each a worker"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -101,15 +104,18 @@ def main() -> None:
         bed = ConversionBed(folder / "bed", server.url)
         try:
             roots = {"OVCHAT_LOCAL_SOURCES": f"{folder}:{source.resolve().parent}"}
-            bed.start_converter({**roots, "OVCHAT_CONVERTER_SLOTS": str(options.slots)})
-            jobs = {name: run_job(bed, source, name) for name in ("cold", "warm")}
+            jobs = {}
+            for slots in options.slots:
+                converter = bed.start_converter({**roots, "OVCHAT_CONVERTER_SLOTS": str(slots)})
+                for name in (f"cold-{slots}", f"warm-{slots}"):
+                    jobs[name] = run_job(bed, source, name)
+                converter.stop()
         finally:
             bed.stop()
             server.stop()
         runs = run_command_line(source, folder / "command_line")
-        published = bed.store.path / "warm"
+        published = bed.store.path / f"warm-{options.slots[-1]}"
         report = {
-            "slots": options.slots,
             "command_line": runs,
             **{name: job_report(job, peak, runs) for name, (job, peak) in jobs.items()},
             "identical": {
