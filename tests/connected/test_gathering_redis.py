@@ -1,6 +1,7 @@
 """Commands of one moment go in one round trip, and nobody notices."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 import redis.asyncio
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.connected
 
 
 @pytest.fixture
-async def gathering(redis_url: str):
+async def gathering(redis_url: str) -> AsyncIterator[GatheringRedis]:
     client = create_redis("test", redis_url)
     assert isinstance(client, GatheringRedis)
     yield client
@@ -23,7 +24,7 @@ async def gathering(redis_url: str):
 
 
 async def calls_of(client: redis.asyncio.Redis) -> int:
-    return (await client.info("stats"))["total_reads_processed"]
+    return int((await client.info("stats"))["total_reads_processed"])
 
 
 async def test_a_burst_is_one_round_trip_and_each_gets_its_own_answer(gathering: GatheringRedis) -> None:
@@ -58,7 +59,7 @@ async def test_scripts_that_redis_forgot_are_sent_again(gathering: GatheringRedi
 
 async def test_who_gives_up_takes_nobody_along(gathering: GatheringRedis) -> None:
     """A client that leaves in mid-admission must not cancel the admission of others in the same trip."""
-    leaver, stayer = asyncio.create_task(gathering.incr("left")), asyncio.create_task(gathering.incr("stayed"))
+    leaver, stayer = asyncio.ensure_future(gathering.incr("left")), asyncio.ensure_future(gathering.incr("stayed"))
     await asyncio.sleep(0)
     leaver.cancel()
     assert await stayer == 1
