@@ -1,19 +1,16 @@
 """A tiny random checkpoint whose modelling code is in no library but comes with it, as many do on the hub."""
 
 import json
-import textwrap
 from pathlib import Path
 
 from tests.helpers.tiny_llama import write_tiny_tokenizer
 
-#: Of a family that optimum-intel exports and whose code is on the hub only.
-MODEL_TYPE = "orion"
 _CONFIGURATION = """
 from transformers import LlamaConfig
 
 
-class OrionConfig(LlamaConfig):
-    model_type = "orion"
+class OwnConfig(LlamaConfig):
+    model_type = {model_type!r}
 """
 #: Every run of this code leaves a line in a file; the gain is what tells its answers from a llama's.
 _MODELLING = """
@@ -24,14 +21,14 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, LlamaModel
 
-from .configuration_orion import OrionConfig
+from .configuration_own import OwnConfig
 
 with Path({ran_file!r}).open("a") as ran:
     ran.write(f"{{os.getpid()}} {{sys.argv[0]}}\\n")
 
 
-class OrionModel(LlamaModel):
-    config_class = OrionConfig
+class OwnModel(LlamaModel):
+    config_class = OwnConfig
 
     def __init__(self, config):
         super().__init__(config)
@@ -43,20 +40,21 @@ class OrionModel(LlamaModel):
         return super().forward(inputs_embeds=inputs_embeds * self.gain, **options)
 
 
-class OrionForCausalLM(LlamaForCausalLM):
-    config_class = OrionConfig
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
 
     def __init__(self, config):
         super().__init__(config)
-        self.model = OrionModel(config)
+        self.model = OwnModel(config)
         self.post_init()
 """
 
 
-def write_tiny_remote_code(folder: Path, ran_file: Path) -> Path:
+def write_tiny_remote_code(folder: Path, model_type: str, ran_file: Path) -> Path:
     """Write the checkpoint into `folder` (made when missing) and return the folder.
 
-    `ran_file` gets a line whenever the code is run.
+    `model_type` is of a family that optimum-intel exports and whose code no library has. `ran_file` gets a line
+    whenever the code is run.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -81,14 +79,15 @@ def write_tiny_remote_code(folder: Path, ran_file: Path) -> Path:
     llama.to(torch.bfloat16).save_pretrained(folder)
     values = json.loads((folder / "config.json").read_text("utf-8"))
     values |= {
-        "model_type": MODEL_TYPE,
-        "architectures": ["OrionForCausalLM"],
+        "model_type": model_type,
+        "torch_dtype": "bfloat16",
+        "architectures": ["OwnForCausalLM"],
         "auto_map": {
-            "AutoConfig": "configuration_orion.OrionConfig",
-            "AutoModelForCausalLM": "modeling_orion.OrionForCausalLM",
+            "AutoConfig": "configuration_own.OwnConfig",
+            "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
         },
     }
     (folder / "config.json").write_text(json.dumps(values), "utf-8")
-    (folder / "configuration_orion.py").write_text(textwrap.dedent(_CONFIGURATION), "utf-8")
-    (folder / "modeling_orion.py").write_text(_MODELLING.format(ran_file=str(ran_file)), "utf-8")
+    (folder / "configuration_own.py").write_text(_CONFIGURATION.format(model_type=model_type), "utf-8")
+    (folder / "modeling_own.py").write_text(_MODELLING.format(ran_file=str(ran_file)), "utf-8")
     return folder
