@@ -103,8 +103,13 @@ def _optimum(variant_dir: Path, prompt_ids: list[int]) -> tuple[int, ...]:
     model.generation_config = GenerationConfig()
     ids = torch.tensor([prompt_ids])
     config = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
-    output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
-    return tuple(output[0, len(prompt_ids) :].tolist())
+    try:
+        output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        return tuple(output[0, len(prompt_ids) :].tolist())
+    finally:
+        # Before the next engine takes as much.
+        del model
+        gc.collect()
 
 
 def _continuous_batching(variant_dir: Path, prompt_ids: list[int]) -> tuple[int, ...]:
