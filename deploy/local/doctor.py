@@ -16,8 +16,9 @@ from deploy.local.ports import require_free_port
 from deploy.local.redis_server import find_redis_server
 from gateway.client.address import GatewayAddress, address_of
 from gateway.client.http_client import HttpClient
+from shared.catalog.stacks import load_stacks
 from shared.errors import PlatformError
-from shared.settings import ClientSettings, GatewaySettings, refuse_unknown_names
+from shared.settings import ClientSettings, ConverterSettings, GatewaySettings, refuse_unknown_names
 
 _WANTED_DISK_BYTES = 10_000_000_000
 _WANTED_MEMORY_BYTES = 4_000_000_000
@@ -47,6 +48,7 @@ def examine() -> list[Finding]:
         lambda: _package("gateway", "fastapi", "gateway"),
         lambda: _package("converter", "torch", "converter"),
         lambda: _package("converter", "optimum-intel", "converter"),
+        _version_stacks,
         _devices,
         _processor,
         _memory,
@@ -90,6 +92,18 @@ def _package(service: str, package: str, extra: str) -> Finding:
         return Finding(f"{service}: {package}", "ok", metadata.version(package))
     except metadata.PackageNotFoundError:
         return Finding(f"{service}: {package}", "missing", "not installed", _INSTALL.format(extra=extra))
+
+
+def _version_stacks() -> Finding:
+    from converter_worker.version_stacks import VersionStacks
+
+    installed = VersionStacks(ConverterSettings().stacks_path).installed()
+    names = [stack.name for stack in load_stacks().stacks]
+    seen = ", ".join(name for name in names if name in installed)
+    if missing := [name for name in names if name not in installed]:
+        remedy = f"models that need {' or '.join(missing)} are refused; deploy/bin/stacks installs all"
+        return Finding("converter: version stacks", "warning", seen, remedy)
+    return Finding("converter: version stacks", "ok", seen)
 
 
 def _devices() -> Finding:

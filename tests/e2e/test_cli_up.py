@@ -140,10 +140,13 @@ def test_doctor_finds_this_machine_fit_and_names_what_is_wrong(launcher: Launche
     outcome = launcher.run("doctor")
     assert outcome.returncode == 0, outcome.stdout
     assert "✔ Redis: " in outcome.stdout
+    assert "✔ converter: version stacks: transformers-4.57.6, transformers-5.5.4" in outcome.stdout
     launcher.environment["OVCHAT_DATA_DIR"] = "/proc/nowhere"
     findings = json.loads(launcher.run("doctor", "--json").stdout)
     assert {finding["subject"] for finding in findings} >= {"Python", "OpenVINO devices", "memory", "disk", "port"}
     (folder,) = [finding for finding in findings if finding["subject"] == "data folder"]
+    launcher.environment["OVCHAT_STACKS_DIR"] = "/proc/nowhere"
+    assert "deploy/bin/stacks installs all" in launcher.run("doctor").stdout
     launcher.environment["OVCHAT_PROT"] = "1"
     outcome = launcher.run("doctor")
     assert outcome.returncode == 1

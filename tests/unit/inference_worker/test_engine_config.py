@@ -16,7 +16,7 @@ from shared.catalog import load_catalog
 from shared.errors import LoadFailed
 from shared.model_store import ModelStore
 from shared.schemas.engine_config import EngineConfig, Tuning, TuningMode, VariantEngine
-from shared.schemas.models import WeightFormat
+from shared.schemas.models import EngineCheck, Verification, WeightFormat
 from shared.settings import InferenceSettings
 from tests.helpers.worker_client import publish_sample_variant
 
@@ -208,3 +208,17 @@ def test_only_the_paged_engine_speculates(ground: PlanningGround, fields: dict[s
     other = PlanningGround(settings, ground.store, ground.catalog, "Some CPU", ("CPU",))
     with pytest.raises(LoadFailed, match="the engine stateful cannot do"):
         plan_bytes(other, admin(**fields))
+
+
+def test_a_variant_is_served_by_the_engine_that_was_found_right_when_it_was_published(ground: PlanningGround) -> None:
+    def engine() -> str:
+        return plan_load("demo:int8", ground, VariantEngine(), CoreShare(8, alone=True)).engine
+
+    assert engine() == "continuous_batching"
+    check = EngineCheck(
+        engine="stateful", reference=(1, 2), outputs={"continuous_batching": (1, 9), "stateful": (1, 2)}
+    )
+    verified = {"verification": Verification(passed=True, engine_check=check)}
+    manifest = ground.store.manifest("demo", "int8").model_copy(update=verified)
+    (ground.store.variant_dir("demo", "int8") / "manifest.json").write_text(manifest.model_dump_json(), "utf-8")
+    assert engine() == "stateful"
