@@ -172,6 +172,7 @@ def _imported(facts: IrFacts, record: dict[str, JsonValue]) -> Imported:
         {
             "precision": facts.precision,
             "recipe_origin": facts.recipe_origin,
+            "methods": facts.methods,
             "tokenizer_ir": record["tokenizer_ir"],
             "has_chat_template": record["has_chat_template"],
         }

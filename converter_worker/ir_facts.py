@@ -23,6 +23,7 @@ _FOUR_BITS = frozenset({"u4", "i4", "nf4", "f4e2m1"})
 _EIGHT_BITS = frozenset({"u8", "i8", "f8e4m3", "f8e5m2"})
 #: Below this share of the weights' bytes a precision is that of scales and zero points.
 _LEAST_SHARE = 0.25
+_METHODS = ("awq", "scale_estimation", "gptq", "lora_correction")
 #: As rt_info names who made the IR, and as manifests do.
 _MAKERS = {
     "optimum_intel_version": "optimum-intel",
@@ -43,6 +44,7 @@ class IrFacts:
     precision: str
     weights_bytes: int
     versions: Mapping[str, str] = field(default_factory=dict)
+    methods: tuple[str, ...] = ()
 
 
 def read_ir_facts(folder: Path) -> IrFacts:
@@ -77,7 +79,8 @@ def read_ir_facts(folder: Path) -> IrFacts:
     weight_format = _weight_format(sizes)
     information = _rt_info(description)
     recipe, origin = _recipe(folder, information, weight_format)
-    return IrFacts(config, weight_format, recipe, origin, precision, end, _versions(information))
+    methods = _methods(folder, information) if weight_format != "fp16" else ()
+    return IrFacts(config, weight_format, recipe, origin, precision, end, _versions(information), methods)
 
 
 def check_weights(folder: Path, facts: IrFacts) -> int:
@@ -165,6 +168,17 @@ def _recipe(
     if isinstance(config, dict):
         return _checked(config, weight_format), "openvino_config"
     return Recipe(), "weights"
+
+
+def _methods(folder: Path, information: ElementTree.Element | None) -> tuple[str, ...]:
+    """Return the names of the methods that refined the compression, where the IR or the file beside it names them."""
+    if _value(information, "nncf/weight_compression/mode"):
+        said = {name: _value(information, f"nncf/weight_compression/{name}") for name in _METHODS}
+        return tuple(name for name, value in said.items() if (value or "").lower() == "true")
+    config = (_json_object(folder / "openvino_config.json") or {}).get("quantization_config")
+    if not isinstance(config, dict):
+        return ()
+    return tuple(name for name in _METHODS if config.get(name) is True or config.get("quant_method") == name)
 
 
 def _checked(said: Mapping[str, object], weight_format: WeightFormat) -> Recipe:

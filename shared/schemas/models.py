@@ -108,6 +108,7 @@ class Imported(Message):
 
     precision: str = Field(description="Element type of most weights, as OpenVINO names it.")
     recipe_origin: RecipeOrigin
+    methods: tuple[str, ...] = Field((), description="What else its recipe had, such as awq, as far as the IR says.")
     tokenizer_ir: Literal["kept", "built"] = Field(description="`built` from the tokenizer's files at the import.")
     has_chat_template: bool = Field(description="Without one it goes on with texts, but cannot chat.")
 

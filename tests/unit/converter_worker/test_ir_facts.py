@@ -16,6 +16,7 @@ RT_INFO = """<rt_info>
     <version value="2.16.0" />
     <weight_compression>
       <mode value="{mode}" /><group_size value="{group}" /><ratio value="{ratio}" />
+      <awq value="False" /><scale_estimation value="True" />
     </weight_compression>
   </nncf>
   <optimum><optimum_intel_version value="1.23.0" /><transformers_version value="4.51.3" /></optimum>
@@ -50,6 +51,7 @@ INT4 = {"u4": 6000, "u8": 3000, "f16": 500}
 def test_the_recipe_is_read_from_the_ir(tmp_path: Path, mode: str, recipe: Recipe) -> None:
     facts = read_ir_facts(write_ir(tmp_path / "ir", INT4, RT_INFO.format(mode=mode, group=128, ratio=0.8)))
     assert (facts.weight_format, facts.recipe, facts.recipe_origin) == ("int4", recipe, "rt_info")
+    assert facts.methods == ("scale_estimation",)
     assert facts.versions == {
         "openvino": "2025.1.0", "nncf": "2.16.0", "optimum-intel": "1.23.0", "transformers": "4.51.3"
     }  # fmt: skip
@@ -57,10 +59,11 @@ def test_the_recipe_is_read_from_the_ir(tmp_path: Path, mode: str, recipe: Recip
 
 def test_the_recipe_is_read_from_the_file_beside_an_ir_that_does_not_say(tmp_path: Path) -> None:
     folder = write_ir(tmp_path / "ir", INT4)
-    said = {"bits": 4, "sym": False, "group_size": 64, "ratio": 1.0, "dataset": None, "quant_method": "default"}
+    said = {"bits": 4, "sym": False, "group_size": 64, "ratio": 1.0, "dataset": None, "quant_method": "awq"}
     (folder / "openvino_config.json").write_text(json.dumps({"dtype": "int4", "quantization_config": said}))
     facts = read_ir_facts(folder)
     assert (facts.recipe, facts.recipe_origin) == (Recipe(sym=False, group_size=64, ratio=1.0), "openvino_config")
+    assert facts.methods == ("awq",)
 
 
 @pytest.mark.parametrize(
