@@ -20,6 +20,7 @@ from shared.settings import ConverterSettings
 from tests.helpers.conversion_bed import ConversionBed
 from tests.helpers.model_hub import COMMIT, ModelHub
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import wait_until
 from tests.helpers.tiny_gguf import byte_level_tokenizer, random_weights, write_tiny_gguf
 from tests.helpers.tiny_llama import write_tiny_llama, write_tiny_tokenizer
 
@@ -196,7 +197,7 @@ def test_ready_made_ir_of_the_hub_is_published_without_a_conversion(bed: Convers
     assert stages == ["resolve", "preflight", "download", "tokenizer", "verify", "publish"]
     progress = [event.progress for event in bed.events(conversion_id)]
     assert progress == sorted(progress)
-    assert bed.left_overs() == []
+    wait_until(lambda: bed.left_overs() == [], what="a clean staging folder")
 
 
 def test_a_folder_without_tokenizer_ir_gets_one_and_a_second_import_finds_it_published(
@@ -224,7 +225,7 @@ def test_ir_that_openvino_cannot_read_is_refused_and_leaves_nothing(bed: Convers
     assert job.error.code == "source_corrupt"
     assert "openvino_model.xml" in job.error.message
     assert not (bed.store.path / "unreadable").exists()
-    assert bed.left_overs() == []
+    wait_until(lambda: bed.left_overs() == [], what="a clean staging folder")
 
 
 def test_converting_ready_made_ir_says_how_to_import_it(bed: ConversionBed, ready_made: Path) -> None:
