@@ -13,12 +13,14 @@ from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
 from pydantic import ValidationError
 
+from converter_worker.card_maker import CardMaker
 from converter_worker.celery_app import make_celery
 from converter_worker.conversion import Conversions
 from converter_worker.converter_registry import ConverterRegistry
 from converter_worker.health import beat
 from converter_worker.job_store import JobStore
 from converter_worker.memory_gate import MemoryGate
+from converter_worker.quality_queue import QualityQueue
 from converter_worker.reaper import Reaper
 from converter_worker.stage_runner import StageRunner
 from converter_worker.stage_runners import StageRunners
@@ -72,6 +74,7 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     for number in (signal.SIGTERM, signal.SIGINT):
         # Celery puts its own handlers in place later; until then a signal ends the wait for Redis.
         signal.signal(number, lambda _number, _frame: stopping.set())
+    queue = QualityQueue(state, worker_id)
     sweeper = Sweeper(jobs, store, settings.conversion_dir)
     if not _prepare(sweeper, index, registry, stopping):
         return 0
@@ -96,11 +99,16 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     reaping = threading.Thread(target=reaper.run, args=(stopping, after_round), name="reaper", daemon=True)
     reaping.start()
     serve_beside(store_app, f"store-{worker_id}", stopping)
+    maker = CardMaker(settings, store, index, jobs, queue, conversions.activity, worker_id, stopping)
+    making = threading.Thread(target=maker.run, name="quality", daemon=True)
+    making.start()
     try:
         return _serve(app, worker_id, settings.stage_slots, stopping)
     finally:
         stopping.set()
         runners.close()
+        maker.close()
+        making.join()
         reaping.join()
         registry.leave()
         state.close()

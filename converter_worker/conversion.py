@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import redis.exceptions
@@ -12,6 +12,7 @@ import structlog.contextvars
 from kombu.exceptions import OperationalError
 
 from converter_worker import import_steps, source_steps, variant_steps
+from converter_worker.activity import Activity
 from converter_worker.converter_registry import ConverterRegistry
 from converter_worker.job_store import JobStore, JobView, StageTicket, StopReason, Superseded
 from converter_worker.lease import LeaseKeeper
@@ -85,6 +86,7 @@ class Conversions:
     registry: ConverterRegistry
     send: SendTicket
     stopping: threading.Event
+    activity: Activity = field(default_factory=Activity)
 
     def run_stage(self, ticket: StageTicket, *, passed_on: bool = False) -> None:
         """Run one delivery of a stage, or pass it on; harmless when it was delivered before, or is out of date.
@@ -107,7 +109,8 @@ class Conversions:
                 return
             started = time.monotonic()
             log.info("stage_started")
-            with LeaseKeeper(self.jobs, ticket, self.settings.conversion_lease_seconds):
+            lease = LeaseKeeper(self.jobs, ticket, self.settings.conversion_lease_seconds)
+            with self.activity.converting(), lease:
                 try:
                     self._run(view, ticket)
                 except Superseded:

@@ -79,6 +79,11 @@ class JobStore:
         """Return a job, None where there is none."""
         return self._view(self._redis.hgetall(keys.conversion_job(conversion_id)))
 
+    def calibration_texts(self, name: str) -> list[str] | None:
+        """Return calibration texts that a request brought, None where they are not kept any more."""
+        raw = self._redis.get(keys.calibration(name))
+        return list(orjson.loads(raw)) if isinstance(raw, bytes) else None
+
     def unfinished(self) -> list[JobView]:
         """Return the jobs that are queued or running, among the newest ones."""
         ids = [raw.decode() for raw in cast(list[bytes], self._redis.zrevrange(keys.CONVERSIONS, 0, NEWEST_JOBS - 1))]

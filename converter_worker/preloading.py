@@ -28,6 +28,7 @@ MODULES = (
     "optimum.intel",
     "optimum.intel.openvino.quantization",
     "optimum.exporters.openvino",
+    "converter_worker.stages.compiled_variant",
     "converter_worker.stages.compress",
     "converter_worker.stages.download",
     "converter_worker.stages.export",

@@ -27,6 +27,7 @@ class VariantWork(BaseModel):
 
     weights_bytes: int
     compress_seconds: float
+    notes: tuple[str, ...] = ()
     verify_seconds: float = 0.0
     verification: Verification | None = None
 
@@ -115,6 +116,7 @@ def result_of(manifest: Manifest, work: VariantWork | None) -> VariantResult:
         compression_rate=manifest.compression_rate,
         seconds=None if work is None else round(work.compress_seconds + work.verify_seconds, 2),
         already_published=work is None,
+        notes=manifest.notes,
     )
 
 
@@ -152,6 +154,7 @@ def _manifest(
         imported=imported,
         predicted=figures.predicted,
         measured=figures.measured,
+        notes=work.notes,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from converter_worker.calibration import fetch_texts
 from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, read_facts
 from converter_worker.gguf_families import check_architecture
 from converter_worker.gguf_header import read_gguf_header
@@ -68,6 +69,8 @@ def resolve(context: StepContext) -> list[StageTicket]:
     stack = context.stacks.choose(facts.model_type)
     check_code(facts, trusted=context.plan.trust_remote_code)
     missing = _check(context, facts, revision)
+    if missing:
+        fetch_texts(context, context.missing_variants(revision))
     context.jobs.write(context.ticket, {"note:source_dir": str(folder), "note:revision": revision, "note:stack": stack})
     report(1.0, "fit for conversion" if missing else "published already")
     if not missing:

@@ -8,6 +8,7 @@ from converter_worker.demo_model import DEMO_SOURCE_MODEL
 from converter_worker.hub_cache import hub_cache_folder
 from converter_worker.job_store import JobStore
 from converter_worker.leftovers import LeftoverSearch
+from converter_worker.quality_folders import is_card_work, is_reference
 from converter_worker.sources import hub_repository
 from shared import keys
 from shared.errors import InternalError, PlatformError, VariantCorrupt, VariantNotPublished
@@ -90,6 +91,9 @@ class StoreRuns:
             yield run
 
     def _is_unfinished(self, conversion_id: str) -> bool:
+        if is_card_work(conversion_id) or is_reference(conversion_id):
+            # Those that nothing waits for are removed by whoever makes the cards.
+            return True
         view = self.jobs.find(conversion_id)
         return view is not None and view.job.state not in ENDED
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from converter_worker.job_store import JobStore
+from converter_worker.quality_folders import is_card_work, is_reference
 from shared.log import get_logger
 from shared.model_store import ModelStore
 from shared.schemas.conversion import ENDED
@@ -54,5 +55,8 @@ class Sweeper:
             log.info("staging_cleaned", folders=removed)
 
     def _is_unfinished(self, conversion_id: str) -> bool:
+        if is_card_work(conversion_id) or is_reference(conversion_id):
+            # Whoever makes the quality cards clears away after them.
+            return True
         view = self._jobs.find(conversion_id)
         return view is not None and view.job.state not in ENDED

@@ -40,6 +40,12 @@ class VariantIndex:
         record = VariantRecord.from_manifest(manifest)
         self._redis.hset(keys.VARIANTS, record.key, record.model_dump_json())
 
+    def refresh(self, manifest: Manifest) -> None:
+        """Put a variant again, unless it was deleted meanwhile."""
+        self.put(manifest)
+        if not self._is_published(manifest.model, manifest.variant):
+            self.remove(manifest.model, manifest.variant)
+
     def remove(self, model: str, variant: str) -> None:
         """Remove a variant; a model whose default it was, or whose last one, gives up its default.
 
@@ -51,6 +57,8 @@ class VariantIndex:
         is_default = self._redis.hget(keys.DEFAULT_VARIANTS, model) == variant.encode()
         pipeline = self._redis.pipeline()
         pipeline.hdel(keys.VARIANTS, name)
+        pipeline.hdel(keys.QUALITY_ATTEMPTS, name)
+        pipeline.srem(keys.QUALITY_WANTED, name)
         if is_last or is_default:
             pipeline.hdel(keys.DEFAULT_VARIANTS, model)
         pipeline.execute()

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from converter_worker import publication
+from converter_worker.calibration import calibration_file
 from converter_worker.chat_facts import chat_facts
 from converter_worker.end_tokens import add_end_tokens
 from converter_worker.job_store import StageTicket
@@ -14,13 +15,14 @@ from converter_worker.measurement import measured_figures
 from converter_worker.model_code import remove_code
 from converter_worker.progress import ProgressReporter
 from converter_worker.publication import ConversionRecord, VariantWork
+from converter_worker.reference_shelf import Label, ReferenceShelf
 from converter_worker.stage_runner import StageStopped
 from converter_worker.step_context import StepContext
 from shared.catalog.engines import load_engine_facts
 from shared.catalog.stacks import load_stacks
 from shared.errors import InternalError, SourceNotFound
 from shared.schemas.conversion import VariantResult
-from shared.schemas.models import VariantRequest
+from shared.schemas.models import Manifest, VariantRequest
 
 
 def export(context: StepContext) -> list[StageTicket]:
@@ -52,6 +54,8 @@ def compress(context: StepContext) -> list[StageTicket]:
         "recipe": request.recipe.model_dump(mode="json"),
         "source_model": context.plan.source_model,
     }
+    if texts := calibration_file(context, request.recipe):
+        arguments |= {"calibration_file": str(texts), "tokenizer_dir": str(context.work.tokenizer)}
     report = context.reporter("compress", variant=request.name, side_by_side=True)
 
     def complete(part: Path) -> None:
@@ -97,6 +101,7 @@ def publish(context: StepContext) -> list[StageTicket]:
             raise StageStopped
 
     results: list[VariantResult] = []
+    made_here: list[Manifest] = []
     for done, request in enumerate(context.plan.variants):
         watch()
         context.reporter("publish", variant=request.name, done=done, of=len(context.plan.variants))(0.0, "publishing")
@@ -123,6 +128,8 @@ def publish(context: StepContext) -> list[StageTicket]:
         )
         context.index.put(manifest)
         results.append(publication.result_of(manifest, made))
+        made_here.append(manifest)
+    _keep_reference(context, made_here)
     context.jobs.end(context.ticket, "succeeded", results=tuple(results))
     if (speed := figures.speed(view.notes.get("speed"))) is not None:
         context.registry.learn_speed(speed)
@@ -155,6 +162,16 @@ def _stop_token_ids(context: StepContext) -> list[int]:
     return [token_id for token_id in found if isinstance(token_id, int)] if isinstance(found, list) else []
 
 
+def _keep_reference(context: StepContext, made: list[Manifest]) -> None:
+    """Keep the base IR where the new variants have nothing else to be compared with."""
+    shelf = ReferenceShelf(context.store)
+    if not context.settings.quality_cards or not made or not context.work.base.is_dir():
+        return
+    if shelf.find(made[0], list(context.store.manifests())) is None:
+        staging = context.store.staging_dir(context.ticket.conversion_id)
+        shelf.put(Label.of(made[0]), context.work.base, staging)
+
+
 def _made(context: StepContext, request: VariantRequest) -> VariantWork | None:
     compressed = context.work.recall(f"compress-{request.name}")
     verified = context.work.recall(f"verify-{request.name}")
@@ -163,6 +180,7 @@ def _made(context: StepContext, request: VariantRequest) -> VariantWork | None:
     return VariantWork.model_validate(
         {
             "weights_bytes": compressed["weights_bytes"],
+            "notes": compressed.get("notes", []),
             "compress_seconds": compressed["seconds"],
             "verify_seconds": verified["seconds"],
             "verification": verified["verification"],

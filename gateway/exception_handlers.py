@@ -50,6 +50,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "source_corrupt": 400,
     "tokenizer_missing": 400,
     "recipe_unfit": 400,
+    "calibration_unavailable": 400,
     "disk_full": 507,
     "out_of_memory": 507,
     "stage_crashed": 500,

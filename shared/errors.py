@@ -241,6 +241,12 @@ class RecipeUnfit(InvalidRequest):
     code = "recipe_unfit"
 
 
+class CalibrationUnavailable(InvalidRequest):
+    """The calibration texts that a recipe needs cannot be had."""
+
+    code = "calibration_unavailable"
+
+
 class DiskFull(PlatformError):
     """No space left where the conversion writes."""
 

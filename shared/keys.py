@@ -23,12 +23,24 @@ ENGINE_CONFIGS = "ovchat:{models}:engine_configs"
 #: Hash, field ``model:variant|device|mode|kind of host`` -> Tuning JSON: what was found best for the variant there.
 TUNINGS = "ovchat:{models}:tunings"
 
+#: Set of ``model:variant`` names whose quality card an admin wants to have made, anew where there is one.
+QUALITY_WANTED = "ovchat:{models}:quality_wanted"
+#: Hash, field ``model:variant`` -> how often its quality card was begun and not brought to an end.
+QUALITY_ATTEMPTS = "ovchat:{models}:quality_attempts"
+#: String with a time to live: the converter that makes quality cards now; one at a time is enough.
+QUALITY_LEASE = "ovchat:{models}:quality_lease"
+
 # --- state: conversions ---------------------------------------------------------------------------------------------
 
 #: Sorted set of conversion ids, score = creation time in ms.
 CONVERSIONS = "ovchat:{conversions}:all"
 #: Hash, field = digest of (source, revision, variants) -> conversion id: the same request joins its running job.
 CONVERSION_DIGESTS = "ovchat:{conversions}:digests"
+
+
+def calibration(digest: str) -> str:
+    """JSON list of the calibration texts that a request brought, by the name that its jobs have for them; expires."""
+    return f"ovchat:{{conversions}}:calibration:{digest}"
 
 
 def conversion_job(conversion_id: str) -> str:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from shared.errors import DiskFull, StoreUnwritable, VariantCorrupt, VariantExists, VariantNotPublished
 from shared.ids import is_name, new_id
 from shared.schemas.models import FileRecord, Manifest
+from shared.schemas.quality import QualityCard
 
 MANIFEST_NAME = "manifest.json"
 STAGING_NAME = ".staging"
@@ -191,6 +192,44 @@ class ModelStore:
                     return self._same_or_refused(self.manifest(manifest.model, manifest.variant), manifest)
             raise write_error(error, self.path) from error
         return complete
+
+    def set_quality(self, manifest: Manifest, quality: QualityCard | None, problem: str | None) -> Manifest:
+        """Put what was measured of a published variant into its manifest, which is replaced at once or not at all.
+
+        Nothing else of a variant ever changes.
+
+        Raises:
+            VariantNotPublished: this very variant is gone, though another one may have its name.
+            DiskFull, StoreUnwritable: nothing was changed.
+        """
+        gone = VariantNotPublished(f"{manifest.model}:{manifest.variant} was deleted.")
+        try:
+            folder = os.open(self.variant_dir(manifest.model, manifest.variant), os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            raise gone from None
+        staging = self.staging_dir(new_id("quality"))
+        try:
+            # By the folder's descriptor: one that is deleted meanwhile takes the card with it, and one that is
+            # published in its place does not get it.
+            with open(MANIFEST_NAME, "rb", opener=lambda name, flags: os.open(name, flags, dir_fd=folder)) as file:
+                present = Manifest.model_validate_json(file.read())
+            if (present.created_at, present.files) != (manifest.created_at, manifest.files):
+                raise gone
+            changed = present.model_copy(update={"quality": quality, "quality_problem": problem})
+            part = staging / MANIFEST_NAME
+            part.write_text(changed.model_dump_json(indent=2) + "\n", "utf-8")
+            part.chmod(0o644)
+            _fsync(part)
+            os.replace(part, MANIFEST_NAME, dst_dir_fd=folder)
+            os.fsync(folder)
+        except FileNotFoundError:
+            raise gone from None
+        except OSError as error:
+            raise write_error(error, self.path) from error
+        finally:
+            os.close(folder)
+            shutil.rmtree(staging, ignore_errors=True)
+        return changed
 
     def delete(self, model: str, variant: str) -> None:
         """Remove a variant: out of sight by one rename, then from the disk.

@@ -153,6 +153,10 @@ class ConverterSettings(CommonSettings):
         description="Memory of one converter with all its stages; the container's limit or the host's memory where "
         "not set.",
     )
+    quality_cards: bool = Field(
+        True,
+        description="Compare new variants with FP16 in the background, while nothing is converted; else where asked.",
+    )
 
     @property
     def stacks_path(self) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from converter_worker.stages import verify
+from converter_worker.stages.compiled_variant import CompiledVariant
 from converter_worker.stages.contract import ReportProgress, StageMessage
-from converter_worker.stages.ir_files import MODEL_NAME
 from shared.errors import VerificationFailed
 from shared.schemas.models import EngineCheck, EngineName
 
@@ -87,10 +87,7 @@ def _reference(variant_dir: Path, prompt_ids: list[int]) -> tuple[int, ...]:
 
 
 def _plain(variant_dir: Path, prompt_ids: list[int]) -> tuple[int, ...]:
-    import openvino
-
-    model = openvino.Core().compile_model(variant_dir / f"{MODEL_NAME}.xml", "CPU", _FULL_PRECISION)
-    return tuple(verify.generate(model, prompt_ids, NEW_TOKENS))
+    return tuple(CompiledVariant(variant_dir, dict(_FULL_PRECISION)).generate(prompt_ids, NEW_TOKENS))
 
 
 def _optimum(variant_dir: Path, prompt_ids: list[int]) -> tuple[int, ...]:

@@ -95,6 +95,7 @@ def result_lines(job: ConversionJob) -> list[str]:
         f"{job.plan.model}:{result.name}  {megabytes(result.weights_bytes)}"
         + (f", {rate(result.compression_rate)} of fp16" if result.compression_rate is not None else "")
         + (", was there already" if result.already_published else "")
+        + "".join(f"\n  {note}" for note in result.notes)
         for result in job.results
     ]
     return [*lines, *figure_lines(job)]

@@ -15,6 +15,16 @@ def rate(compression_rate: float | None) -> str:
     return "–" if compression_rate is None else f"{compression_rate:.2f}x"
 
 
+def percent(share: float | None) -> str:
+    """``95.4 %``, or a dash where it is not known."""
+    return "–" if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def speed(tokens_per_second: float | None) -> str:
+    """``41 tok/s`` without its unit, or a dash where it is not known."""
+    return "–" if tokens_per_second is None else f"{tokens_per_second:,.0f}"
+
+
 def gigabytes(size_bytes: int) -> str:
     """``25.8 GB``."""
     return f"{size_bytes / 1e9:.1f} GB"

@@ -188,6 +188,10 @@ class HttpClient:
         """How far a run over the store is."""
         return _parsed(StoreRun, await self._call("GET", f"/api/v1/store/runs/{_segment(run_id)}"))
 
+    async def measure_variant(self, model: str, variant: str) -> None:
+        """Have a variant's quality measured in the background, anew where it was."""
+        await self._call("POST", _variant_path(model, variant, "quality"))
+
     async def workers(self) -> list[WorkerInfo]:
         """The inference workers that are registered."""
         return _listed(WorkerInfo, await self._call("GET", "/api/v1/workers"))
@@ -213,17 +217,17 @@ class HttpClient:
 
     async def engine(self, model: str, variant: str) -> EngineRecord:
         """How a variant's engine is configured."""
-        return _parsed(EngineRecord, await self._call("GET", _engine_path(model, variant, "engine")))
+        return _parsed(EngineRecord, await self._call("GET", _variant_path(model, variant, "engine")))
 
     async def configure_engine(self, model: str, variant: str, config: EngineConfig) -> EngineRecord:
         """Configure a variant's engine in place of what was configured."""
         body = config.model_dump(mode="json", exclude_none=True)
-        return _parsed(EngineRecord, await self._call("PUT", _engine_path(model, variant, "engine"), body))
+        return _parsed(EngineRecord, await self._call("PUT", _variant_path(model, variant, "engine"), body))
 
     async def store_tuning(self, model: str, variant: str, tuning: Tuning) -> EngineRecord:
         """Keep what was found best for a variant on a kind of host."""
         body = tuning.model_dump(mode="json", exclude_none=True)
-        return _parsed(EngineRecord, await self._call("PUT", _engine_path(model, variant, "tuning"), body))
+        return _parsed(EngineRecord, await self._call("PUT", _variant_path(model, variant, "tuning"), body))
 
     async def choose_default(self, model: str, variant: str | None) -> str:
         """Choose what a model's name alone stands for, None for the platform's choice; return what it is now."""
@@ -308,7 +312,7 @@ def _segment(value: str) -> str:
     return quote(value, safe="")
 
 
-def _engine_path(model: str, variant: str, what: str) -> str:
+def _variant_path(model: str, variant: str, what: str) -> str:
     return f"/api/v1/models/{_segment(model)}/{_segment(variant)}/{what}"
 
 

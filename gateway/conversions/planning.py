@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from shared.calibration import with_named_texts
 from shared.catalog import Catalog, complete_recipe
 from shared.catalog.stacks import load_stacks
 from shared.errors import InvalidRequest, VariantExists
@@ -29,7 +30,9 @@ def plan_conversion(request: ConversionRequest, catalog: Catalog) -> ConversionP
     return ConversionPlan(
         source_model=source_model,
         model=name,
-        variants=tuple(complete_recipe(variant, entry) for variant in named_variants(request.variants)),
+        variants=tuple(
+            complete_recipe(with_named_texts(variant), entry) for variant in named_variants(request.variants)
+        ),
         revision=request.revision or (entry.revision if entry else None),
         trust_remote_code=request.trust_remote_code or (entry is not None and entry.trust_remote_code),
         stack=load_stacks().choose(entry.family) if entry else None,

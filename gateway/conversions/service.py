@@ -12,8 +12,9 @@ from gateway.conversion_client import ConversionTasks
 from gateway.conversions.planning import is_same_model, plan_conversion, plan_import, published_already
 from gateway.models.index import ModelIndex
 from shared import keys
+from shared.calibration import calibration_texts
 from shared.catalog import Catalog
-from shared.conversion_job import event_from_fields, job_fields, job_from_fields, plan_digest
+from shared.conversion_job import JOB_TTL_SECONDS, event_from_fields, job_fields, job_from_fields, plan_digest
 from shared.errors import ConversionNotFound, NameTaken
 from shared.ids import new_id
 from shared.redis_client import AsyncRedis
@@ -79,6 +80,8 @@ class ConversionService:
             progress=job.progress,
             message="every variant is published already" if complete else None,
         )
+        if isinstance(request, ConversionRequest):
+            await self._keep_texts(request)
         fields: list[bytes | str] = []
         for name, value in job_fields(job).items():
             fields += (name, value)
@@ -110,6 +113,11 @@ class ConversionService:
         if not complete:
             await self._tasks.start(job.conversion_id)
         return job, False
+
+    async def _keep_texts(self, request: ConversionRequest) -> None:
+        """Keep calibration texts for the converter: too many to be in the job, of which every list of jobs tells."""
+        for name, texts in calibration_texts(request).items():
+            await self._redis.set(keys.calibration(name), orjson.dumps(texts), ex=JOB_TTL_SECONDS)
 
     async def get(self, conversion_id: str) -> ConversionJob:
         """Return a job.

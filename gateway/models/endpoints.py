@@ -53,6 +53,14 @@ class VariantDeletion(BaseModel):
     state: str = "deleting"
 
 
+class MeasurementWish(BaseModel):
+    """A quality card that a converter worker was asked for."""
+
+    model: str
+    variant: str
+    state: str = "wanted"
+
+
 @router.get("")
 async def list_models(state: StateDep) -> ModelList:
     """List the published variants by model."""
@@ -102,6 +110,16 @@ async def place_variant(model: str, variant: str, wish: Placement, state: StateD
         admin, "variant.placed", f"{model}:{variant}", f"{wish.replicas} replicas" + ", pinned" * wish.pinned
     )
     return wish
+
+
+@router.post("/{model}/{variant}/quality", status_code=202)
+async def measure_quality(model: str, variant: str, state: StateDep, admin: AdminDep) -> MeasurementWish:
+    """Have a variant compared with FP16 in the background, anew where it was: `quality` of the variant shows it."""
+    if await state.models.find(model, variant) is None:
+        raise VariantNotPublished(f"{model}:{variant} is not published.", param="variant")
+    await state.models.want_quality(model, variant)
+    await state.audit.record(admin, "variant.measured", f"{model}:{variant}")
+    return MeasurementWish(model=model, variant=variant)
 
 
 @router.delete("/{model}/{variant}", status_code=202)

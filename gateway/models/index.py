@@ -53,6 +53,10 @@ class ModelIndex:
         else:
             await self._redis.hset(keys.DEFAULT_VARIANTS, model, variant)
 
+    async def want_quality(self, model: str, variant: str) -> None:
+        """Have a converter measure a variant when nothing is converted, anew where it was measured."""
+        await self._redis.sadd(keys.QUALITY_WANTED, f"{model}:{variant}")
+
     async def resolve(self, name: str) -> VariantRecord:
         """Return the variant that ``model`` or ``model:variant`` names; a hub id or an alias is a model too.
 

@@ -23,13 +23,22 @@ __all__ = [
 
 #: The order in which a published variant becomes the default of its model.
 DEFAULT_VARIANT_ORDER = ("int8", "int4", "fp16")
+#: Calibration texts of a recipe that needs some and names none.
+DEFAULT_CALIBRATION = "wikitext2"
 #: The model that needs no hub.
 DEMO_MODEL = "smollm2-135m-instruct"
 
 
+def _is_wish(name: str, value: object) -> bool:
+    return value is not False or name == "sym"
+
+
 def complete_recipe(variant: VariantRequest, entry: CatalogEntry | None) -> VariantRequest:
     """Return the variant with every choice made: the request's, else the catalogue's, else the default."""
-    asked = variant.recipe.model_dump(exclude_none=True)
+    # What is switched off is what is not asked for: the two make the same variant.
+    asked = {
+        name: value for name, value in variant.recipe.model_dump(exclude_none=True).items() if _is_wish(name, value)
+    }
     if variant.weight_format == "fp16":
         recipe = Recipe()
     elif variant.weight_format == "int8":
@@ -37,4 +46,6 @@ def complete_recipe(variant: VariantRequest, entry: CatalogEntry | None) -> Vari
     else:
         base = (entry.int4 if entry is not None else DEFAULT_INT4_RECIPE).model_dump()
         recipe = Recipe(**{**base, **asked})
+        if recipe.needs_texts and recipe.dataset is None:
+            recipe = recipe.model_copy(update={"dataset": DEFAULT_CALIBRATION})
     return variant.model_copy(update={"recipe": recipe})

@@ -98,6 +98,7 @@ class VariantResult(Message):
     compression_rate: float | None
     seconds: float | None = None
     already_published: bool = False
+    notes: tuple[str, ...] = Field((), description="What of the recipe could not be followed, and why.")
 
 
 class ConversionJob(Message):

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 from shared.ids import NAME_PATTERN
 from shared.schemas.common import WHOLE, Flag, Message, Number, StrictMessage
 from shared.schemas.conversion_figures import ConversionFigures
-from shared.schemas.schema_rules import Schema, has, rules, when
+from shared.schemas.quality import QualityCard
+from shared.schemas.schema_rules import GIVEN, Schema, has, rules, when
 
 WeightFormat = Literal["fp16", "int8", "int4"]
 #: An engine of the inference worker that serves models.
@@ -18,11 +19,26 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 GroupSize = Annotated[int, Field(strict=True, ge=-1, le=1 << 20, json_schema_extra={"not": {"const": 0}}), WHOLE]
 
+#: A calibration set that the converter fetches from the hub.
+CalibrationName = Literal["wikitext2"]
+MAX_CALIBRATION_TEXTS = 1024
+CALIBRATION_PREFIX = "texts:"
+CalibrationDigest = Annotated[str, Field(pattern=r"^texts:[0-9a-f]{64}$")]
+#: The texts themselves; only the beginning of a long one is read.
+CalibrationTexts = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=20_000)], ...],
+    Field(min_length=1, max_length=MAX_CALIBRATION_TEXTS),
+]
+LayerPattern = Annotated[str, Field(min_length=1, max_length=256)]
+
 MANIFEST_SCHEMA = 1
 #: What a recipe may name, by the weight format.
 _RECIPE_FIELDS: dict[WeightFormat, frozenset[str]] = {
-    "int4": frozenset({"sym", "group_size", "ratio"}),
-    "int8": frozenset({"sym"}),
+    "int4": frozenset(
+        {"sym", "group_size", "ratio", "backup_precision", "awq", "scale_estimation", "gptq", "dataset", "samples"}
+        | {"ignored_layers"}
+    ),
+    "int8": frozenset({"sym", "ignored_layers"}),
     "fp16": frozenset(),
 }
 
@@ -30,10 +46,29 @@ _RECIPE_FIELDS: dict[WeightFormat, frozenset[str]] = {
 class Recipe(StrictMessage):
     """How weights are compressed; ``None`` leaves the choice to the catalogue, then to the default."""
 
+    model_config = ConfigDict(json_schema_extra=rules(when(has(samples=GIVEN), has(dataset=GIVEN))))
+
     sym: Flag | None = Field(None, description="Symmetric quantization.")
     group_size: GroupSize | None = Field(None, description="Channels per scale; -1 is one scale per channel.")
     ratio: Annotated[Number, Field(ge=0, le=1)] | None = Field(
         None, description="Share of the layers in 4 bits, the rest in 8."
+    )
+    backup_precision: Literal["none", "int8_sym", "int8_asym"] | None = Field(
+        None, description="Of the layers that are not in 4 bits: 8 bits, asymmetric by default, or as they were."
+    )
+    awq: Flag | None = Field(None, description="Scale weights by their activations first; without `dataset` by guess.")
+    scale_estimation: Flag | None = Field(None, description="Choose scales by what layers put out; needs `dataset`.")
+    gptq: Flag | None = Field(None, description="Correct weights for the errors of others; needs `dataset`.")
+    dataset: CalibrationName | CalibrationDigest | CalibrationTexts | None = Field(
+        None,
+        description="Texts whose activations are looked at: a name, which needs the hub, or the texts themselves; jobs "
+        "and manifests name those by their digest.",
+    )
+    samples: Annotated[int, Field(strict=True, ge=1, le=MAX_CALIBRATION_TEXTS), WHOLE] | None = Field(
+        None, description="How many texts are taken; 128 where not given."
+    )
+    ignored_layers: Annotated[tuple[LayerPattern, ...], Field(min_length=1, max_length=256)] | None = Field(
+        None, description="Layers that stay as they are: names as in `model.layers.0.mlp.down_proj`, `*` for any text."
     )
 
     @model_validator(mode="after")
@@ -41,6 +76,17 @@ class Recipe(StrictMessage):
         if self.group_size == 0:
             raise ValueError("group_size is -1 (per channel) or a positive number of channels")
         return self
+
+    @model_validator(mode="after")
+    def _samples_are_of_something(self) -> Self:
+        if self.samples is not None and self.dataset is None:
+            raise ValueError("samples says how many texts of a dataset are taken, and there is no dataset")
+        return self
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether it can only be followed with calibration texts."""
+        return bool(self.scale_estimation or self.gptq)
 
 
 def _without(allowed: frozenset[str]) -> Schema:
@@ -136,6 +182,9 @@ class Manifest(Message):
     imported: Imported | None = None
     predicted: ConversionFigures | None = Field(None, description="What its conversion was foretold to take.")
     measured: ConversionFigures | None = Field(None, description="What its conversion took, all variants of the job.")
+    notes: tuple[str, ...] = Field((), description="What of the recipe could not be followed, and why.")
+    quality: QualityCard | None = Field(None, description="Comes after the publication; none where FP16 is not there.")
+    quality_problem: str | None = Field(None, description="Why the quality could not be measured.")
 
     @property
     def engine(self) -> EngineName | None:
@@ -177,6 +226,9 @@ class VariantRecord(Message):
     created_at: str
     verification: Verification | None
     imported: Imported | None = None
+    notes: tuple[str, ...] = ()
+    quality: QualityCard | None = None
+    quality_problem: str | None = None
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> VariantRecord:

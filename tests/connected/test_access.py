@@ -51,6 +51,7 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/api/v1/catalog"): signed_in(),
     ("GET", "/api/v1/models"): signed_in(),
     ("DELETE", "/api/v1/models/{model}/{variant}"): admins(404),
+    ("POST", "/api/v1/models/{model}/{variant}/quality"): admins(404),
     ("PUT", "/api/v1/models/{model}/default"): admins(400),
     ("PUT", "/api/v1/models/{model}/{variant}/placement"): admins(400),
     ("GET", "/api/v1/models/{model}/{variant}/engine"): admins(404),

@@ -119,6 +119,37 @@ def test_another_recipe_under_a_published_name_is_refused(bed: ConversionBed, ti
     assert job.error.code == "variant_exists"
 
 
+def test_awq_with_texts_of_the_request_needs_no_hub(bed: ConversionBed, tiny: Path) -> None:
+    texts = ["The quick brown fox jumps over the lazy dog.", "How are you doing? I am fine, and what about you?"] * 4
+    recipe = {"group_size": 64, "ratio": 1.0, "ignored_layers": ["*.layers.0.mlp.*"]}
+    variants = [
+        {"name": "plain", "weight_format": "int4", "recipe": recipe},
+        {"name": "int4-awq", "weight_format": "int4", "recipe": {**recipe, "awq": True, "dataset": texts}},
+    ]
+    job = bed.wait_for_end(bed.submit(tiny, *variants, name="awq"))
+    assert (job.state, job.error) == ("succeeded", None)
+    plain, awq = (bed.store.check("awq", name, hashes=True) for name in ("plain", "int4-awq"))
+    assert str(awq.recipe.dataset).startswith("texts:")
+    assert awq.notes == ()
+    # AWQ has other scales, and one more multiplication in front of each layer that it changed.
+    assert plain.files["openvino_model.bin"].sha256 != awq.files["openvino_model.bin"].sha256
+    assert awq.files["openvino_model.bin"].size_bytes >= plain.files["openvino_model.bin"].size_bytes
+
+
+def test_a_recipe_that_cannot_be_followed_says_what_would_work(bed: ConversionBed, tiny: Path) -> None:
+    recipes: list[tuple[dict[str, object], str, str]] = [
+        ({"group_size": 64, "ignored_layers": ["nothing"]}, "recipe_unfit", "model.layers.0"),
+        ({"group_size": 64, "awq": True, "dataset": "texts:" + "0" * 64}, "calibration_unavailable", "convert again"),
+        ({"group_size": 64, "gptq": True}, "calibration_unavailable", "Give your own texts instead"),
+    ]
+    for number, (recipe, code, told) in enumerate(recipes):
+        variant = {"name": "int4", "weight_format": "int4", "recipe": recipe}
+        job = bed.wait_for_end(bed.submit(tiny, variant, name=f"unfit-{number}"))
+        assert job.error is not None
+        assert (job.state, job.error.code) == ("failed", code)
+        assert told in job.error.message
+
+
 def test_a_deletion_does_not_wait_for_a_stage_and_cancel_in_the_middle_ends_its_child(
     bed: ConversionBed, long_one: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """A converter worker process with its store, and a client that submits jobs as the gateway does."""
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from converter_worker.tasks import ticket_sender
 from gateway.conversion_client import ConversionTasks
 from gateway.conversions.planning import plan_conversion, plan_import
 from shared import keys
+from shared.calibration import calibration_texts
 from shared.catalog import Catalog
 from shared.conversion_job import event_from_fields, job_fields, job_from_fields
 from shared.ids import new_id
@@ -68,6 +70,8 @@ class ConversionBed:
         request = ConversionRequest.model_validate(
             {"source_model": str(source), "variants": list(variants) or ["int8"], **fields}
         )
+        for name, texts in calibration_texts(request).items():
+            self.redis.set(keys.calibration(name), json.dumps(texts))
         return self._accept(plan_conversion(request, Catalog([])))
 
     def submit_import(self, source: Path | str, **fields: object) -> str:

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import Gateway, Service, wait_until
 
@@ -17,6 +19,7 @@ CACHE = ROOT / ".cache" / "demo-store"
 MODEL = "smollm2-135m-instruct"
 VARIANTS = ("fp16", "int8", "int4")
 CONVERSION_SECONDS = 540
+CARD_SECONDS = 240
 
 
 def cache_key() -> str:
@@ -48,9 +51,15 @@ def demo_job() -> dict[str, Any]:
     return job
 
 
+def _cards(client: httpx.Client) -> list[object]:
+    """Return the quality card of each published variant, None for one that is still to come."""
+    (model,) = client.get("/api/v1/models").json()["data"]
+    return [variant["quality"] for variant in model["variants"]]
+
+
 def _convert(folder: Path) -> dict[str, Any]:
     server = RedisServer(folder / "redis").start()
-    environment = {"OVCHAT_REDIS_URL": server.url, "OVCHAT_DATA_DIR": str(folder)}
+    environment = {"OVCHAT_REDIS_URL": server.url, "OVCHAT_DATA_DIR": str(folder), "OVCHAT_QUALITY_CARDS": "true"}
     gateway = Gateway(environment, folder / "gateway.log").start_ready()
     converter = Service("converter_worker", environment, folder / "converter.log").start()
     try:
@@ -66,6 +75,8 @@ def _convert(folder: Path) -> dict[str, Any]:
 
             wait_until(ended, seconds=CONVERSION_SECONDS, what="demo conversion")
             assert job["state"] == "succeeded", (job["error"], converter.output[-3000:])
+            # The cards come after the job, in the background.
+            wait_until(lambda: all(_cards(client)), seconds=CARD_SECONDS, what=f"cards: {converter.output[-3000:]}")
             job["events"] = client.get(f"{url}/events").text
             return job
     finally:

@@ -35,6 +35,8 @@ class Service:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("OVCHAT_")},
             "OVCHAT_LOG_FORMAT": "json",
+            # They take the cores whenever nothing is converted; what tests them switches them on.
+            "OVCHAT_QUALITY_CARDS": "false",
             **environment,
         }
         self._arguments = arguments

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.client.exits import FAILURE, INTERRUPTED, USAGE, fail, told_failures
+from gateway.client.exits import FAILURE, INTERRUPTED, fail, told_failures
 from gateway.client.invocation import ovchat
+from gateway.client.recipe_options import calibration_dataset, variant_wishes
 
 if TYPE_CHECKING:
     from shared.errors import PlatformError
     from shared.schemas.conversion import ConversionRequest
-
-_VARIANTS_WANTED = "wanted are fp16, int8 or int4, comma-separated, or NAME=int8 for a name of your own"
 
 
 def convert(
@@ -35,6 +34,31 @@ def convert(
     ratio: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of the layers in 4 bits, the rest in 8 (int4).")
     ] = None,
+    awq: Annotated[
+        bool, typer.Option("--awq", help="Scale weights by their activations first (int4, named int4-awq).")
+    ] = False,
+    scale_estimation: Annotated[
+        bool, typer.Option("--scale-estimation", help="Choose scales by what layers put out (int4).")
+    ] = False,
+    gptq: Annotated[bool, typer.Option("--gptq", help="Correct weights for the errors of others (int4).")] = False,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|wikitext2",
+            help="Texts whose activations are looked at: a file with a paragraph each, a .json list of strings, or a "
+            "set of the hub.",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="How many of the texts are taken; 128 where not given.")
+    ] = None,
+    backup_precision: Annotated[
+        str | None, typer.Option(help="int8_asym, int8_sym or none: of the layers that are not in 4 bits (int4).")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Layers that stay as they are, as in '*.layers.0.mlp.*'; may be given more than once."),
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the source.")] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Let the source's own Python code run in the converter.")
@@ -48,59 +72,36 @@ def convert(
     Without --follow the command returns as soon as the job is accepted. Ctrl-C while following leaves the job running.
     """
     with told_failures():
-        request = _request(model, variants, name, (sym, group_size, ratio), revision, trust_remote_code)
+        recipe = {
+            "sym": sym,
+            "group_size": group_size,
+            "ratio": ratio,
+            "awq": awq or None,
+            "scale_estimation": scale_estimation or None,
+            "gptq": gptq or None,
+            "dataset": calibration_dataset(calibration),
+            "samples": samples,
+            "backup_precision": backup_precision,
+            "ignored_layers": ignore or None,
+        }
+        request = _request(model, variant_wishes(variants, recipe), name, revision, trust_remote_code)
         raise typer.Exit(asyncio.run(_convert(request, follow=follow or log, log=log, json_=json_)))
 
 
 def _request(
-    model: str,
-    variants: str,
-    name: str | None,
-    recipe: tuple[bool | None, int | None, float | None],
-    revision: str | None,
-    trust_remote_code: bool,
+    model: str, variants: list[object], name: str | None, revision: str | None, trust_remote_code: bool
 ) -> ConversionRequest:
     from shared.schemas.conversion import ConversionRequest
 
-    asked = [_variant(text.strip(), *recipe) for text in variants.split(",") if text.strip()]
-    if not asked:
-        fail(f"--variants is empty; {_VARIANTS_WANTED}", code=USAGE)
-    _refuse_options_without_use(variants, *recipe)
     return ConversionRequest.model_validate(
         {
             "source_model": model,
             "name": name,
-            "variants": asked,
+            "variants": variants,
             "revision": revision,
             "trust_remote_code": trust_remote_code,
         }
     )
-
-
-def _refuse_options_without_use(variants: str, sym: bool | None, group_size: int | None, ratio: float | None) -> None:
-    formats = {text.strip().rpartition("=")[2] for text in variants.split(",")}
-    for option, value, fitting in (
-        ("--sym/--asym", sym, {"int4", "int8"}),
-        ("--group-size", group_size, {"int4"}),
-        ("--ratio", ratio, {"int4"}),
-    ):
-        if value is not None and not fitting & formats:
-            fail(f"{option} is for {' and '.join(sorted(fitting))}; --variants asks for none", code=USAGE)
-
-
-def _variant(text: str, sym: bool | None, group_size: int | None, ratio: float | None) -> object:
-    own_name, _, named_format = text.rpartition("=")
-    if named_format not in ("fp16", "int8", "int4"):
-        fail(f"--variants: {named_format!r} is none of fp16, int8, int4; {_VARIANTS_WANTED}", code=USAGE)
-    recipe: dict[str, object] = {}
-    if named_format in ("int4", "int8") and sym is not None:
-        recipe["sym"] = sym
-    if named_format == "int4":
-        recipe |= {"group_size": group_size, "ratio": ratio}
-    recipe = {field: value for field, value in recipe.items() if value is not None}
-    if not own_name and not recipe:
-        return named_format
-    return {"name": own_name or named_format, "weight_format": named_format, "recipe": recipe}
 
 
 async def _convert(request: ConversionRequest, *, follow: bool, log: bool, json_: bool) -> int:

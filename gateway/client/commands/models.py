@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.client.commands import delete, engine, import_, store
+from gateway.client.commands import compare, delete, engine, import_, measure, store
 from gateway.client.exits import told_failures
 from gateway.client.invocation import ovchat
 
 if TYPE_CHECKING:
     from shared.catalog import CatalogEntry
 
-app = typer.Typer(help="List the published models; configure their engines.", invoke_without_command=True)
+app = typer.Typer(
+    help="List the published models, compare their variants, configure their engines.", invoke_without_command=True
+)
+app.command("compare", no_args_is_help=True)(compare.compare)
+app.command("measure", no_args_is_help=True)(measure.measure)
 app.command("engine", no_args_is_help=True)(engine.engine)
 app.command("import", no_args_is_help=True)(import_.import_)
 app.command("delete")(delete.delete)
@@ -28,7 +32,7 @@ def models(
     catalog: Annotated[bool, typer.Option("--catalog", help="List what can be converted by name instead.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the published models: variants, sizes and compression rates against fp16."""
+    """List the published models: variants, sizes, and how near they come to fp16 (`compare` says more)."""
     if context.invoked_subcommand is not None:
         return
     with told_failures():
@@ -36,7 +40,7 @@ def models(
 
 
 async def _models(*, json_: bool) -> None:
-    from gateway.client.figures import megabytes, rate
+    from gateway.client.figures import megabytes, percent, rate, speed
     from gateway.client.session import http_client
     from gateway.client.table import print_json_list, print_table
 
@@ -51,13 +55,15 @@ async def _models(*, json_: bool) -> None:
             "default" if variant.variant == model.default_variant else "",
             megabytes(variant.weights_bytes),
             rate(variant.compression_rate),
+            percent(variant.quality.top1_agreement if variant.quality else None),
+            speed(variant.quality.tokens_per_second if variant.quality else None),
             f"{variant.context_length:,}",
             variant.source_model,
         )
         for model in found
         for variant in model.variants
     ]
-    headings = ("model", "", "weights", "rate", "context", "source")
+    headings = ("model", "", "weights", "rate", "as fp16", "tok/s", "context", "source")
     print_table(headings, rows, empty=f"no models yet; `{ovchat('convert MODEL --follow')}` makes one")
 
 

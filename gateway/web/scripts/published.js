@@ -1,6 +1,7 @@
 // The published models with their variants: what each weighs, what admins want of it, and its end.
 
 import { get, request } from "./api.js";
+import { compareVariants, qualityText } from "./comparison.js";
 import { confirmed, keepFocus } from "./dialogs.js";
 import { element, make, renew } from "./elements.js";
 import { fill } from "./form-dialog.js";
@@ -11,14 +12,16 @@ import { table } from "./table.js";
 
 const PAUSE_MS = 3000;
 const ENDING_PAUSE_MS = 700; // while a deletion is awaited
-const HEADS = ["Model", "Variant", "Size", "Against FP16", "Recipe", "Made", ""];
+const HEADS = ["Model", "Variant", "Size", "Against FP16", "Quality", "Recipe", "Made", ""];
 const path = (record) => `/api/v1/models/${encodeURIComponent(record.model)}/${encodeURIComponent(record.variant)}`;
 const keyOf = (record) => `${record.model}:${record.variant}`;
 
-function recipeText({ sym, group_size, ratio }) {
+function recipeText({ sym, group_size, ratio, awq, scale_estimation, gptq, dataset, ignored_layers }) {
   const parts = [sym === null ? null : sym ? "symmetric" : "asymmetric"];
   if (group_size) parts.push(group_size > 0 ? `groups of ${group_size}` : "per channel");
   if (ratio !== null && ratio !== undefined) parts.push(`ratio ${ratio}`);
+  const methods = [awq && "AWQ", scale_estimation && "scale estimation", gptq && "GPTQ"].filter(Boolean);
+  parts.push(...methods, dataset && "with texts", ignored_layers && "some layers left");
   return parts.filter(Boolean).join(", ") || "–";
 }
 
@@ -85,15 +88,17 @@ export class Published extends Polled {
       const wish = placements[record.variant] ?? { replicas: 0, pinned: false };
       const isChosen = record.variant === chosen_variant;
       const manage = () => make("button", { type: "button", class: "small", text: "Manage", "aria-label": `Manage ${key}`, onclick: () => this.#manage(record, isChosen, wish) });
+      const compare = () => make("button", { type: "button", class: "small", text: "Compare", "aria-label": `Compare the variants of ${model}`, onclick: () => compareVariants(model, variants) });
       const remove = () => make("button", { type: "button", class: "danger small", text: "Delete", "aria-label": `Delete ${key}`, onclick: () => this.#remove(record) });
       return [
         name,
         make("span", {}, record.variant, ...tags(record.variant === default_variant, isChosen, wish)),
         megabytes(record.size_bytes),
         record.compression_rate ? `${record.compression_rate.toFixed(2)}× smaller` : "–",
+        make("span", { text: qualityText(record), title: record.quality_problem }),
         record.imported ? `${recipeText(record.recipe)} (imported)` : recipeText(record.recipe),
         record.created_at.slice(0, 10),
-        this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : make("span", { class: "deeds" }, manage(), remove()),
+        this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : make("span", { class: "deeds" }, place ? null : compare(), manage(), remove()),
       ];
     });
   }

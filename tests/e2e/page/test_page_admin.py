@@ -10,10 +10,11 @@ import redis
 from shared import keys
 from shared.conversion_job import event_fields, job_fields
 from shared.schemas.conversion import ConversionEvent, ConversionJob, ConversionPlan
-from shared.schemas.models import VariantRequest
+from shared.schemas.models import VariantRequest, WeightFormat
 from tests.helpers.browser import PHONE, Browser
 from tests.helpers.page import Page
 from tests.helpers.pool import Pool
+from tests.helpers.quality_card import a_card
 from tests.helpers.reciters import HOSTILE_NAME
 from tests.helpers.variants import publish_sample_variant
 
@@ -106,6 +107,31 @@ def test_a_base_model_of_the_catalogue_is_marked(page: Page, browser: Browser) -
     browser.type("#source", "gemma-2b-it")
     assert "hub token" in browser.text("#source-note")
     assert "base model" not in browser.text("#source-note")
+
+
+def test_the_variants_of_a_model_are_compared(page: Page, browser: Browser, pool: Pool, state: redis.Redis) -> None:
+    agreements: dict[WeightFormat, float] = {"int8": 0.954, "int4": 0.477}
+    for variant, agreement in agreements.items():
+        record = publish_sample_variant(pool.store_path, pool.redis_url, model="measured", variant=variant)
+        measured = record.model_copy(update={"quality": a_card(agreement)})
+        state.hset(keys.VARIANTS, record.key, measured.model_dump_json())
+    page.open_admin("models")
+    browser.until(lambda: "95.4 % as FP16" in browser.text("#published"), what="the card in the table")
+    browser.click("[aria-label='Compare the variants of measured']")
+    table = browser.text("dialog table")
+    assert "95.4 %" in table
+    assert "47.7 %" in table
+    # Variants stand by name: int4's bar of agreement is half as long as int8's.
+    bars = "[...document.querySelectorAll('dialog .plot')[1].querySelectorAll('rect')]"
+    int4, int8 = (
+        float(str(browser.script(f"return {bars}[{place}].getBoundingClientRect().width"))) for place in (0, 1)
+    )
+    assert int8 > 10
+    assert int4 == pytest.approx(int8 / 2, rel=0.02)
+    browser.screenshot("compare-light")
+    browser.click("dialog [data-choice=done]")
+    for variant in agreements:
+        state.hdel(keys.VARIANTS, f"measured:{variant}")
 
 
 def test_a_variant_is_deleted_after_a_question(page: Page, browser: Browser, pool: Pool, state: redis.Redis) -> None:

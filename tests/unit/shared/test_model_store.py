@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared.errors import StoreUnwritable, VariantCorrupt, VariantExists, VariantNotPublished
 from shared.model_store import MANIFEST_NAME, STAGING_NAME, ModelStore
 from shared.schemas.models import Manifest, Recipe, VariantRecord
+from tests.helpers.quality_card import a_card
 
 
 def a_manifest(model: str = "demo", variant: str = "int4", *, group_size: int = 64) -> Manifest:
@@ -152,3 +153,25 @@ def test_any_history_leaves_what_was_published_last(
     assert {manifest.variant for manifest in store.manifests()} == expected
     for variant in expected:
         store.check("demo", variant, hashes=True)
+
+
+def test_a_card_comes_into_the_manifest_and_changes_nothing_else(store: ModelStore) -> None:
+    published = store.publish(stage(store), a_manifest())
+    store.set_quality(published, a_card(), None)
+    changed = store.check("demo", "int4", hashes=True)
+    assert changed == published.model_copy(update={"quality": a_card()})
+    assert VariantRecord.from_manifest(changed).quality == a_card()
+    assert [path.name for path in (store.path / STAGING_NAME).iterdir()] == ["conv_1"]
+
+
+def test_a_card_never_comes_to_a_variant_that_took_the_place_of_the_measured_one(store: ModelStore) -> None:
+    """A variant is deleted while it is measured, and another recipe is published under its name before the end."""
+    measured = store.publish(stage(store), a_manifest())
+    store.delete("demo", "int4")
+    with pytest.raises(VariantNotPublished):
+        store.set_quality(measured, a_card(), None)
+    other = {"openvino_model.bin": b"4567"}
+    store.publish(stage(store, "conv_2", other), a_manifest(group_size=128))
+    with pytest.raises(VariantNotPublished):
+        store.set_quality(measured, a_card(), None)
+    assert store.manifest("demo", "int4").quality is None

@@ -1,0 +1,211 @@
+"""Quality cards on a real Redis and in real stage children, of models small enough to be worked out by numpy."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import redis
+from tokenizers import Tokenizer
+
+from converter_worker.activity import Activity
+from converter_worker.card_maker import CardMaker
+from converter_worker.job_store import JobStore
+from converter_worker.quality_queue import QualityQueue
+from converter_worker.reference_shelf import Label, ReferenceShelf
+from converter_worker.stages import quality_texts
+from converter_worker.variant_index import VariantIndex
+from shared import keys
+from shared.model_store import STAGING_NAME, ModelStore
+from shared.redis_client import create_sync_redis
+from shared.schemas.models import VariantRecord
+from shared.settings import ConverterSettings
+from tests.helpers.bigram_variant import bigram_tables, publish_bigram, write_bigram_ir
+from tests.helpers.services import wait_until
+
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(120)]
+
+TEXTS = Path(quality_texts.__file__).with_name("quality_prompts.txt")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
+
+
+@pytest.fixture
+def new_maker(redis_url: str, store: ModelStore, tmp_path: Path) -> Iterator[Callable[..., CardMaker]]:
+    """Makes card makers, each as a converter of its own has one."""
+    clients = []
+    makers = []
+
+    def make(worker_id: str = "w_1", **settings: object) -> CardMaker:
+        client = create_sync_redis(f"test-{worker_id}", redis_url)
+        clients.append(client)
+        maker = CardMaker(
+            ConverterSettings.model_validate({"data_dir": tmp_path, "redis_url": redis_url, **settings}),
+            store,
+            VariantIndex(client, store),
+            JobStore(client, worker_id, 2.0),
+            QualityQueue(client, worker_id),
+            Activity(),
+            worker_id,
+            threading.Event(),
+        )
+        makers.append(maker)
+        return maker
+
+    yield make
+    for maker in makers:
+        maker.close()
+    for client in clients:
+        client.close()
+
+
+def expected_figures(tokenizer_file: Path, noise: float) -> tuple[float, float, float]:
+    """Return agreement, divergence and perplexity ratio, in one go over all tokens and with scipy-like formulas."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    texts = [
+        tokenizer.encode(text.strip()).ids[: quality_texts.TEXT_TOKENS]
+        for text in TEXTS.read_text("utf-8").split("\n---\n")
+    ]
+    before = np.concatenate([ids[:-1] for ids in texts])
+    after = np.concatenate([ids[1:] for ids in texts])
+    reference, other = (
+        (embedding.astype(float) @ head)[before] for embedding, head in map(bigram_tables, (0.0, noise))
+    )
+    p, q = (np.exp(rows) / np.exp(rows).sum(axis=1, keepdims=True) for rows in (reference, other))
+    at = np.arange(len(after))
+    return (
+        float((p.argmax(axis=1) == q.argmax(axis=1)).mean()),
+        float((p * np.log(p / q)).sum(axis=1).mean()),
+        float(np.exp(np.log(p[at, after] / q[at, after]).mean())),
+    )
+
+
+def test_cards_are_made_of_what_can_be_compared(
+    new_maker: Callable[..., CardMaker], store: ModelStore, redis_url: str
+) -> None:
+    for name, weight_format, noise in (("fp16", "fp16", 0.0), ("int8", "int8", 0.02), ("int4", "int4", 0.2)):
+        publish_bigram(store, name, weight_format, noise)  # type: ignore[arg-type]
+    assert new_maker().make_all()
+    cards = {manifest.variant: manifest.quality for manifest in store.manifests()}
+    for name, noise in (("fp16", 0.0), ("int8", 0.02), ("int4", 0.2)):
+        card = cards[name]
+        assert card is not None
+        agreement, divergence, ratio = expected_figures(store.variant_dir("bigram", name) / "tokenizer.json", noise)
+        assert card.tokens >= 2000
+        assert card.top1_agreement == pytest.approx(agreement, abs=0.001)
+        assert card.kl_divergence == pytest.approx(divergence, rel=0.01, abs=1e-9)
+        assert card.perplexity_ratio == pytest.approx(ratio, rel=0.001)
+        assert card.tokens_per_second > 0
+        assert card.compression_rate == 1.0
+    with redis.Redis.from_url(redis_url) as client:
+        records = {name: VariantRecord.model_validate_json(raw) for name, raw in client.hgetall(keys.VARIANTS).items()}
+        assert {record.quality for record in records.values()} == set(cards.values())
+        assert not client.exists(keys.QUALITY_LEASE, keys.QUALITY_ATTEMPTS)
+    assert [path.name for path in (store.path / STAGING_NAME).iterdir()] == ["conv_bigram"]
+
+
+def test_a_job_without_fp16_leaves_its_base_until_the_card_is_made(
+    new_maker: Callable[..., CardMaker], store: ModelStore, tmp_path: Path
+) -> None:
+    manifest = publish_bigram(store, "int4", "int4", 0.2)
+    maker = new_maker()
+    assert maker.make_all()
+    assert store.manifest("bigram", "int4").quality is None
+    write_bigram_ir(tmp_path / "base", 0.0)
+    shelf = ReferenceShelf(store)
+    shelf.put(Label.of(manifest), tmp_path / "base", store.staging_dir("conv_bigram"))
+    assert maker.make_all()
+    assert store.manifest("bigram", "int4").quality is not None
+    maker.make_all()
+    assert shelf.find(manifest, []) is None
+
+
+def test_what_an_admin_asks_for_and_cannot_be_measured_says_why(
+    new_maker: Callable[..., CardMaker], store: ModelStore, redis_url: str
+) -> None:
+    publish_bigram(store, "int4", "int4", 0.2)
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd(keys.QUALITY_WANTED, "bigram:int4")
+        assert not new_maker(quality_cards=False).make_all()
+        assert not client.exists(keys.QUALITY_WANTED)
+    assert "convert bigram to fp16 too" in (store.manifest("bigram", "int4").quality_problem or "")
+
+
+def test_a_killed_card_is_made_again(new_maker: Callable[..., CardMaker], store: ModelStore) -> None:
+    """The kernel ends the child for want of memory: the variant would stay without a card for good."""
+    publish_bigram(store, "fp16", "fp16", 0.0)
+    maker = new_maker()
+    outcome = _in_thread(maker.make_all)
+    os.kill(_child(maker), signal.SIGKILL)
+    assert outcome() is False
+    assert store.manifest("bigram", "fp16").quality is None
+    assert maker.make_all()
+    assert store.manifest("bigram", "fp16").quality is not None
+
+
+def test_a_conversion_stops_the_card_and_the_card_comes_afterwards(
+    new_maker: Callable[..., CardMaker], store: ModelStore, redis_url: str
+) -> None:
+    """A conversion that arrives while a card is made would have to share the cores and the memory with it."""
+    publish_bigram(store, "fp16", "fp16", 0.0)
+    maker, other = new_maker("w_1"), new_maker("w_2")
+    outcome = _in_thread(maker.make_all)
+    child = _child(maker)
+    assert other.make_all(), "one converter at a time makes cards"
+    with maker.activity.converting():
+        outcome()
+        assert not psutil.pid_exists(child)
+        assert maker.make_all()
+        assert store.manifest("bigram", "fp16").quality is None
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.hget(keys.QUALITY_ATTEMPTS, "bigram:fp16") == b"0"
+    assert other.make_all()
+    assert store.manifest("bigram", "fp16").quality is not None
+
+
+def test_the_deletion_of_a_variant_ends_its_card(
+    new_maker: Callable[..., CardMaker], store: ModelStore, redis_url: str
+) -> None:
+    """The card would bring the deleted variant back into the index."""
+    publish_bigram(store, "fp16", "fp16", 0.0)
+    maker = new_maker()
+    outcome = _in_thread(maker.make_all)
+    _child(maker)
+    store.delete("bigram", "fp16")
+    outcome()
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.hlen(keys.VARIANTS) == 0
+    assert maker.make_all()
+    assert list(store.manifests()) == []
+
+
+def _in_thread(make_all: Callable[[], bool]) -> Callable[[], bool | None]:
+    outcomes: list[bool] = []
+    thread = threading.Thread(target=lambda: outcomes.append(make_all()))
+    thread.start()
+
+    def wait() -> bool | None:
+        thread.join(30)
+        return outcomes[0] if outcomes else None
+
+    return wait
+
+
+def _child(maker: CardMaker) -> int:
+    """Return the process id of the card's child as soon as it is there; it imports for a while before it measures."""
+    found: list[int] = []
+
+    def look() -> bool:
+        runner = maker._runner
+        found.extend([runner.child_pid] if runner is not None and runner.child_pid is not None else [])
+        return bool(found)
+
+    wait_until(look, what="the card's child")
+    return found[0]
