@@ -19,13 +19,10 @@ const PLOTS = [
   { title: "Tokens per second, one chat", value: ({ quality }) => quality?.tokens_per_second, text: (value) => value.toFixed(0) },
 ];
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 
-// The quality of one variant in a few words.
-export function qualityText({ quality, quality_problem }) {
-  if (quality) return `${percent(quality.top1_agreement)} as FP16`;
-  return quality_problem ? "not measured" : "–";
-}
+// How often one variant finds the same next token as FP16; where that is not known, what else there is to see.
+export const qualityText = ({ quality }) => (quality ? percent(quality.top1_agreement) : "Compare");
 
 function drawn(name, attributes, text = null) {
   const made = document.createElementNS(SVG, name);

@@ -12,7 +12,7 @@ import { table } from "./table.js";
 
 const PAUSE_MS = 3000;
 const ENDING_PAUSE_MS = 700; // while a deletion is awaited
-const HEADS = ["Model", "Variant", "Size", "Against FP16", "Quality", "Recipe", "Made", ""];
+const HEADS = ["Model", "Variant", "Size", "Against FP16", "Same token", "Recipe", "Made", ""];
 const path = (record) => `/api/v1/models/${encodeURIComponent(record.model)}/${encodeURIComponent(record.variant)}`;
 const keyOf = (record) => `${record.model}:${record.variant}`;
 
@@ -88,17 +88,18 @@ export class Published extends Polled {
       const wish = placements[record.variant] ?? { replicas: 0, pinned: false };
       const isChosen = record.variant === chosen_variant;
       const manage = () => make("button", { type: "button", class: "small", text: "Manage", "aria-label": `Manage ${key}`, onclick: () => this.#manage(record, isChosen, wish) });
-      const compare = () => make("button", { type: "button", class: "small", text: "Compare", "aria-label": `Compare the variants of ${model}`, onclick: () => compareVariants(model, variants) });
+      const called = `Compare ${key} with other variants` + (record.quality ? `, same token as FP16: ${qualityText(record)}` : "");
+      const compare = () => make("button", { type: "button", class: "small", text: qualityText(record), title: record.quality_problem, "aria-label": called, onclick: () => compareVariants(model, variants) });
       const remove = () => make("button", { type: "button", class: "danger small", text: "Delete", "aria-label": `Delete ${key}`, onclick: () => this.#remove(record) });
       return [
         name,
         make("span", {}, record.variant, ...tags(record.variant === default_variant, isChosen, wish)),
         megabytes(record.size_bytes),
         record.compression_rate ? `${record.compression_rate.toFixed(2)}× smaller` : "–",
-        make("span", { text: qualityText(record), title: record.quality_problem }),
+        compare(),
         record.imported ? `${recipeText(record.recipe)} (imported)` : recipeText(record.recipe),
         record.created_at.slice(0, 10),
-        this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : make("span", { class: "deeds" }, place ? null : compare(), manage(), remove()),
+        this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : make("span", { class: "deeds" }, manage(), remove()),
       ];
     });
   }
