@@ -7,8 +7,9 @@ import redis.exceptions
 from pydantic import JsonValue
 
 from converter_worker.job_store import JobStore, StageTicket
+from converter_worker.size_text import gigabytes
 from shared.log import get_logger
-from shared.schemas.conversion import ConversionEvent, Stage
+from shared.schemas.conversion import ConversionEvent, ConversionFigures, Stage
 
 log = get_logger(__name__)
 
@@ -74,6 +75,15 @@ class ProgressReporter:
         """Pass on what the stage's child printed; raises Superseded when the job is no longer this worker's."""
         whole = whole_progress(self._stage, None, done=self._done, of=self._of)
         self._write({}, self._event(None, whole, None, lines))
+
+    def tell_figures(self, figures: ConversionFigures, fields: Mapping[str, JsonValue]) -> None:
+        """Write what the job is foretold to take, with further fields, and tell it."""
+        disk = "" if figures.disk_bytes is None else f", {gigabytes(figures.disk_bytes)} of disk"
+        message = (
+            f"will take about {gigabytes(figures.memory_bytes)} of memory{disk} and {figures.seconds:.0f} s of work"
+        )
+        event = self._event(None, self._whole(None), message).model_copy(update={"predicted": figures})
+        self._jobs.write(self._ticket, {**fields, "predicted": figures.model_dump(mode="json")}, event)
 
     def __call__(self, progress: float | None, message: str) -> None:
         """Report; raises Superseded when the job is no longer this worker's."""

@@ -160,7 +160,7 @@ def _foretell_gguf(context: StepContext, file: Path) -> None:
 
 
 def _settle(context: StepContext, figures: ConversionFigures, here: ConverterInfo, speed: float) -> None:
-    context.jobs.write(context.ticket, {"predicted": figures.model_dump(mode="json"), "note:speed": speed})
+    context.reporter("preflight").tell_figures(figures, {"note:speed": speed})
     check_resources(figures, [here, *context.registry.others()])
 
 

@@ -130,5 +130,6 @@ class ConversionEvent(Message):
     stage_progress: float | None = Field(None, ge=0, le=1, description="Of the stage, where known.")
     progress: float = Field(ge=0, le=1, description="Of the whole job.")
     message: str | None = None
+    predicted: ConversionFigures | None = Field(None, description="What preflight foretold, when it does.")
     log: tuple[str, ...] = Field((), description="Lines that the stage's process printed; such an event has no news.")
     error: ErrorBody | None = None

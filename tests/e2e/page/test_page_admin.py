@@ -9,7 +9,7 @@ import redis
 
 from shared import keys
 from shared.conversion_job import event_fields, job_fields
-from shared.schemas.conversion import ConversionEvent, ConversionJob, ConversionPlan
+from shared.schemas.conversion import ConversionEvent, ConversionFigures, ConversionJob, ConversionPlan
 from shared.schemas.models import VariantRequest, WeightFormat
 from tests.helpers.browser import PHONE, Browser
 from tests.helpers.page import Page
@@ -58,6 +58,14 @@ def test_a_conversion_is_started_followed_and_cancelled(page: Page, browser: Bro
     tell(state, ConversionEvent(conversion_id=job_id, state="running", stage="compress", variant="int4", progress=0.4))
     browser.until(lambda: "compress int4 · 40 % in all" in browser.text("#conversions .job"), what="progress told")
     assert browser.script("return document.querySelector('#conversions progress').value") == 0.4
+    figures = ConversionFigures(memory_bytes=4_100_000_000, disk_bytes=3_000_000_000, seconds=61.0)
+    lines = ("a line of <b>nncf</b>",)
+    for news in ({"predicted": figures}, {"log": lines}):
+        event = ConversionEvent(conversion_id=job_id, state="running", stage="compress", variant="int4", progress=0.4)
+        tell(state, event.model_copy(update=news))
+    browser.until(lambda: "Foretold 4.1 GB of memory, 3.0 GB of disk, 61 s" in browser.text("#conversions .job"))
+    browser.click("#conversions .job summary")
+    assert browser.text("#conversions .job .log") == "compress int4 | a line of <b>nncf</b>"
     browser.prefer("dark")
     browser.screenshot("admin-dark")
     browser.resize(PHONE)
