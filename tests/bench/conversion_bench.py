@@ -103,10 +103,11 @@ def main() -> None:
         server = RedisServer(folder / "redis").start()
         bed = ConversionBed(folder / "bed", server.url)
         try:
-            roots = {"OVCHAT_LOCAL_SOURCES": f"{folder}:{source.resolve().parent}"}
+            # The card of quality is made in the background, and would take the next job's cores.
+            fixed = {"OVCHAT_LOCAL_SOURCES": f"{folder}:{source.resolve().parent}", "OVCHAT_QUALITY_CARDS": "false"}
             jobs = {}
             for slots in options.slots:
-                converter = bed.start_converter({**roots, "OVCHAT_CONVERTER_SLOTS": str(slots)})
+                converter = bed.start_converter({**fixed, "OVCHAT_CONVERTER_SLOTS": str(slots)})
                 for name in (f"cold-{slots}", f"warm-{slots}"):
                     jobs[name] = run_job(bed, source, name)
                 converter.stop()
