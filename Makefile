@@ -10,7 +10,7 @@ CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
 # Where this is set, every process would compile torch and transformers anew: 11 s instead of 5 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env browser run test lint format types pytest bench large chaos compose-test lock clean
+.PHONY: help env browser run test lint format types pytest bench large families chaos compose-test lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ bench: $(STAMP) ## print the benchmarks' figures (minutes; nothing else should r
 
 large: $(STAMP) ## a model of 1.1 billion parameters: loading, memory, eviction, failover (minutes, 12 GB of memory)
 	$(CLEAN) $(BIN)/python -m pytest -m large -s tests/large $(ARGS)
+
+families: $(STAMP) ## try the architectures of the catalogue, write shared/docs/families.md; ARGS="mpt gemma2" for some again
+	$(CLEAN) $(BIN)/python -m tests.families $(ARGS)
 
 chaos: $(STAMP) ## kill at random under load and check every answer; ARGS="--kills 40 --real-kills 10 --seed 1"
 	$(CLEAN) $(BIN)/python -m tests.chaos $(ARGS)

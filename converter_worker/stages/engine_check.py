@@ -18,8 +18,12 @@ from shared.schemas.models import EngineCheck, EngineName
 NEW_TOKENS = 8
 #: The engines, the best first.
 PREFERENCE: tuple[EngineName, ...] = ("continuous_batching", "stateful", "optimum")
-#: What rounds nothing; the defaults of some processors are bf16 and an 8-bit cache.
-_FULL_PRECISION = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+#: What rounds nothing; the defaults of some processors are bf16, an 8-bit cache and 8-bit activations.
+_FULL_PRECISION = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "KV_CACHE_PRECISION": "f32",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+}
 #: Enough for the prompt and the answer, and far less than the runtime would take.
 _KV_BLOCKS = 32
 

@@ -62,8 +62,16 @@ def _weights(model: "openvino.Model") -> Iterator["openvino.Node"]:
         if operation.get_type_name() != "Constant":
             continue
         element_type = operation.get_element_type()
-        if element_type == Type.bf16 or (element_type == Type.f32 and _is_float32_weight(operation)):
+        if (element_type == Type.bf16 and _is_decompressed(operation)) or (
+            element_type == Type.f32 and _is_float32_weight(operation)
+        ):
             yield operation
+
+
+def _is_decompressed(constant: "openvino.Node") -> bool:
+    """Tell whether a constant is only stored in its precision; another one is computed in it, as Falcon does."""
+    targets = constant.output(0).get_target_inputs()
+    return all(target.get_node().get_type_name() == "Convert" for target in targets)
 
 
 def _is_float32_weight(constant: "openvino.Node") -> bool:

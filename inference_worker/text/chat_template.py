@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference_worker.text.template_messages import template_messages, with_tools_described
+from inference_worker.text.template_messages import template_messages, with_system_in_question, with_tools_described
 from inference_worker.text.template_renderer import TemplateRenderer
 from inference_worker.variant_files import read_json
 from shared.errors import InvalidRequest, TemplateFailed, VariantCorrupt
@@ -54,7 +54,8 @@ class ChatTemplate:
     ) -> str:
         """The prompt up to where the assistant's answer begins.
 
-        A template that knows nothing of tools gets them described in the system message.
+        A template that knows nothing of tools gets them described in the system message, and one that refuses a system
+        message gets it before the first question.
 
         `tools` are OpenAI's definitions, `names` further variables of the template, such as `enable_thinking`.
 
@@ -70,11 +71,19 @@ class ChatTemplate:
             **self._special_tokens,
             "add_generation_prompt": True,
             **(names or {}),
-            "messages": template_messages(messages, short_ids="[TOOL_CALLS]" in self.source),
             "tools": list(tools) or None,
             "documents": None,
         }
-        return await renderer.render(self.source, context)
+        try:
+            return await renderer.render(self.source, {**context, "messages": self._prepare(messages)})
+        except TemplateFailed:
+            moved = with_system_in_question(messages)
+            if moved is None:
+                raise
+        return await renderer.render(self.source, {**context, "messages": self._prepare(moved)})
+
+    def _prepare(self, messages: Sequence[ChatTurn]) -> list[dict[str, Any]]:
+        return template_messages(messages, short_ids="[TOOL_CALLS]" in self.source)
 
 
 def _named_default(value: Any) -> str | None:

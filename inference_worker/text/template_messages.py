@@ -48,6 +48,18 @@ def with_tools_described(messages: Sequence[ChatTurn], tools: Sequence[dict[str,
     return [ChatTurn(role="system", content=described), *plain]
 
 
+def with_system_in_question(messages: Sequence[ChatTurn]) -> list[ChatTurn] | None:
+    """Messages for a template without a system role: what stands there goes before the first question.
+
+    None where there is nothing to move, or no question to move it to.
+    """
+    at = next((at for at, message in enumerate(messages) if message.role != "system"), 0)
+    if at == 0 or messages[at].role != "user":
+        return None
+    contents = [message.content for message in messages[: at + 1] if message.content]
+    return [messages[at].model_copy(update={"content": "\n\n".join(contents)}), *messages[at + 1 :]]
+
+
 def _in_plain_text(message: ChatTurn) -> ChatTurn:
     if message.role == "tool":
         return ChatTurn(role="user", content=f"<tool_response>\n{message.content}\n</tool_response>")

@@ -18,6 +18,8 @@ MEASURED = {
     **dict.fromkeys(("gemma", "gemma2", "gemma3_text", "glm", "exaone4"), DEFAULT),
     **dict.fromkeys(("qwen3_moe", "mixtral", "gpt_oss", "smollm3", "glm4", "granite", "olmo2"), DEFAULT),
     **dict.fromkeys(("hunyuan_v1_dense", "baichuan", "internlm2"), DEFAULT),
+    **dict.fromkeys(("qwen2_moe", "granitemoe", "phi", "stablelm", "starcoder2", "gpt2", "opt"), DEFAULT),
+    **dict.fromkeys(("bloom", "cohere", "cohere2", "olmo", "lfm2"), DEFAULT),
     "granitemoehybrid": "transformers-5.5.4",
     "chatglm": "transformers-4.55.4",
     "qwen": "transformers-4.55.4",
@@ -38,7 +40,7 @@ def test_a_family_goes_to_the_first_stack_that_exports_it(model_type: str, stack
     assert load_stacks().choose(model_type) == stack
 
 
-@pytest.mark.parametrize("model_type", ["", "starcoder2", "nobody_has_heard_of"])
+@pytest.mark.parametrize("model_type", ["", "falcon", "nobody_has_heard_of"])
 def test_a_family_that_was_never_measured_is_tried_with_the_default(model_type: str) -> None:
     assert load_stacks().choose(model_type, {DEFAULT}) == DEFAULT
 
