@@ -37,6 +37,17 @@ def test_lists_are_tables_for_people_and_json_for_scripts(environment: dict[str,
     assert "smollm2-135m-instruct" in ovchat(environment, "models", "--catalog").stdout
 
 
+def test_variants_are_compared_and_measured_anew(environment: dict[str, str]) -> None:
+    compared = ovchat(environment, "models", "compare", "sample").stdout
+    assert [line for line in compared.splitlines() if line.startswith("int4")]
+    assert "█" in compared
+    assert "in the background" in compared
+    (variant,) = json.loads(ovchat(environment, "models", "compare", "sample", "--json").stdout)
+    assert variant["quality"] is None
+    assert "models compare sample" in ovchat(environment, "models", "measure", "sample:int4").stdout
+    assert ovchat(environment, "models", "compare", "nothing").returncode == 1
+
+
 def test_a_default_is_chosen_and_taken_back(environment: dict[str, str]) -> None:
     assert ovchat(environment, "default", "sample:int4").stdout == "sample is sample:int4\n"
     (model,) = json.loads(ovchat(environment, "models", "--json").stdout)
