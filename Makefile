@@ -10,10 +10,10 @@ CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
 # Where this is set, every process would compile torch and transformers anew: 11 s instead of 5 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env browser run test lint format types pytest bench large families chaos compose-test lock clean
+.PHONY: help env browser run test lint format types pytest bench large families chaos conversion-chaos compose-test lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 env: $(STAMP) ## make .venv from the lock file (Python 3.11 or 3.12)
 
@@ -56,6 +56,9 @@ families: $(STAMP) ## try the architectures of the catalogue, write shared/docs/
 
 chaos: $(STAMP) ## kill at random under load and check every answer; ARGS="--kills 40 --real-kills 10 --seed 1"
 	$(CLEAN) $(BIN)/python -m tests.chaos $(ARGS)
+
+conversion-chaos: $(STAMP) ## kill converters, their children and Redis over a queue of conversions; ARGS="--kills 30 --seed 1"
+	$(CLEAN) $(BIN)/python -m tests.conversion_chaos $(ARGS)
 
 compose-test: $(STAMP) ## bring deploy/compose.yaml up on a container engine and chat through it (root, Debian)
 	$(CLEAN) tests/compose/run $(ARGS)

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from shared.errors import SourceCorrupt, SourceNotFound
 
 _LENGTH_BYTES = 8
+#: Of the types that every safetensors version has.
+_DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _MAX_HEADER_BYTES = 100 << 20
 _SAMPLE_BYTES = 64 << 10
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "merges.txt")
@@ -68,11 +70,17 @@ def read_facts(folder: Path, tensors: Mapping[str, TensorFacts] | None = None) -
         return CheckpointFacts(config, tensors, has_tokenizer)
     found: dict[str, TensorFacts] = {}
     files = sorted(folder.glob("*.safetensors"))
-    _refuse_missing_shards(folder, files)
+    weight_map = _weight_map(folder, files)
     if not files and not any(folder.glob("*.bin")):
         raise SourceNotFound(f"{folder} has no weights (*.safetensors or *.bin).", param="source_model")
     for file in files:
         found.update(read_safetensors_header(file))
+    if missing := sorted(weight_map.keys() - found.keys()):
+        raise SourceCorrupt(
+            f"The checkpoint is incomplete: its index names {len(missing)} weights that no file has, such as "
+            f"{missing[0]}. Fetch the checkpoint again.",
+            param="source_model",
+        )
     return CheckpointFacts(config, found, has_tokenizer)
 
 
@@ -93,6 +101,13 @@ def read_safetensors_header(file: Path) -> dict[str, TensorFacts]:
         tensors = TENSORS.validate_python(header)
     except (ValueError, AttributeError, ValidationError) as error:
         raise SourceCorrupt(f"{file.name} is damaged: its header cannot be read.", param="source_model") from error
+    for name, tensor in tensors.items():
+        first, last = tensor.data_offsets
+        if (size_bytes := _DTYPE_BYTES.get(tensor.dtype)) and last - first != _product(tensor.shape) * size_bytes:
+            raise SourceCorrupt(
+                f"{file.name} is damaged: {name} has {last - first} bytes, which is not its shape's size.",
+                param="source_model",
+            )
     wanted = _LENGTH_BYTES + header_bytes + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if size != wanted:
         raise SourceCorrupt(
@@ -136,16 +151,22 @@ def _read_config(folder: Path) -> dict[str, object]:
     return config
 
 
-def _refuse_missing_shards(folder: Path, files: list[Path]) -> None:
+def _weight_map(folder: Path, files: list[Path]) -> Mapping[str, str]:
+    """Return which file has which weight, empty where the checkpoint is one file.
+
+    The index's total size is not looked at: published checkpoints have it wrong, and no library reads it.
+    """
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
-        return
+        return {}
     try:
-        named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        weight_map: dict[str, str] = dict(json.loads(index.read_text("utf-8"))["weight_map"])
+        named = set(weight_map.values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise SourceCorrupt(f"{index.name} cannot be read.", param="source_model") from error
     if missing := sorted(named - {file.name for file in files}):
         raise SourceCorrupt(f"The checkpoint is incomplete: {', '.join(missing[:3])} is missing.", param="source_model")
+    return weight_map
 
 
 def _product(shape: tuple[int, ...]) -> int:

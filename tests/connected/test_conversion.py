@@ -18,6 +18,8 @@ from shared.schemas.models import VariantRecord
 from tests.helpers.conversion_bed import ConversionBed
 from tests.helpers.foretold import assert_foretold
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.sample_bed import SampleBed
+from tests.helpers.sample_checkpoint import write_sample_checkpoint
 from tests.helpers.services import wait_until
 from tests.helpers.tiny_llama import write_tiny_llama
 from tests.helpers.variants import publish_sample_variant
@@ -200,9 +202,13 @@ def test_duplicate_deliveries_are_harmless(bed: ConversionBed, tiny: Path) -> No
         ("no tokenizer", "tokenizer_missing"),
         ("no weights", "source_not_found"),
         ("no config", "source_not_found"),
+        ("config no JSON", "source_corrupt"),
+        ("damaged tokenizer", "tokenizer_missing"),
+        ("weights of something else", "source_corrupt"),
+        ("weights of another size", "source_corrupt"),
     ],
 )
-def test_a_bad_checkpoint_is_told_before_any_work(
+def test_a_bad_checkpoint_is_told_and_leaves_nothing(
     bed: ConversionBed, tiny: Path, tmp_path: Path, damage: str, code: str
 ) -> None:
     source = tmp_path / "bad"
@@ -227,10 +233,59 @@ def test_a_bad_checkpoint_is_told_before_any_work(
             weights.unlink()
         case "no config":
             (source / "config.json").unlink()
-    job = bed.wait_for_end(bed.submit(source, "int8"), seconds=10)
+        case "config no JSON":
+            (source / "config.json").write_text("{'model_type': 'llama'}")
+        case "damaged tokenizer":
+            (source / "tokenizer.json").write_text('{"version": "1.0", "model": ')
+        case "weights of something else" | "weights of another size":
+            # Both load, one with a warning: what the file lacks is made up at random.
+            config = json.loads((source / "config.json").read_text())
+            more = {"num_hidden_layers": 3} if damage == "weights of something else" else {"intermediate_size": 384}
+            (source / "config.json").write_text(json.dumps({**config, **more}))
+    job = bed.wait_for_end(bed.submit(source, "int8"), seconds=20)
     assert job.error is not None
-    assert (job.state, job.error.code) == ("failed", code)
+    assert (job.state, job.error.code) == ("failed", code), job.error
     assert job.error.message
+    assert not (bed.store.path / "bad").exists()
+    wait_until(lambda: bed.left_overs() == [], what="a clean staging folder")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, own_redis: RedisServer) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this machine does not let us mount a file system")
+    bed = SampleBed(tmp_path, own_redis.url, OVCHAT_MODEL_STORE=str(disk), OVCHAT_LOCAL_SOURCES=str(tmp_path))
+    source = write_sample_checkpoint(tmp_path / "sample")
+
+    def mount(mode: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
+
+    def assert_refused(conversion_id: str) -> None:
+        job = bed.wait_for_end(conversion_id, seconds=20)
+        assert job.error is not None
+        assert (job.state, job.error.code) == ("failed", "store_unwritable"), job.error
+        assert "Check the volume and its permissions" in job.error.message
+
+    try:
+        bed.start_sample()
+        mount("ro")
+        assert_refused(bed.submit(source, "int8", name="at-first"))
+        mount("rw")
+        # It becomes so while the job runs: a file system with errors does.
+        bed.hold("publish")
+        conversion_id = bed.submit(source, "int8", name="later")
+        bed.wait_held("publish")
+        mount("ro")
+        bed.release("publish")
+        assert_refused(conversion_id)
+        mount("rw")
+        assert bed.wait_for_end(bed.submit(source, "int8", name="later")).state == "succeeded"
+        assert [path.name for path in disk.iterdir() if not path.name.startswith(".")] == ["later"]
+    finally:
+        bed.stop()
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("source", ["/no/such/folder", "someone/not-on-this-machine", "a b c"])

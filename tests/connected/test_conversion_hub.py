@@ -1,10 +1,12 @@
 """Conversions from a model hub, one that stands on this machine."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 from gguf import GGMLQuantizationType
@@ -57,6 +59,17 @@ def hub(tmp_path_factory: pytest.TempPathFactory, ir_folder: Path) -> Iterator[M
     models["someone/Tiny-GGUF"] = write_gguf_repository(tmp_path_factory.mktemp("gguf"))
     with ModelHub(models, gated=frozenset({"someone/gated", "someone/locked"}), token=TOKEN) as hub:
         yield hub
+
+
+def processes_of(pid: int) -> set[str]:
+    """Return the command lines of a converter and all its processes, and the environments of the latter."""
+    found = set()
+    with contextlib.suppress(psutil.Error):
+        converter = psutil.Process(pid)
+        found.add(" ".join(converter.cmdline()))
+        for child in converter.children(recursive=True):
+            found |= {" ".join(child.cmdline()), f"{child.pid} {child.environ()}"}
+    return found
 
 
 def start(bed: ConversionBed, hub: ModelHub, **environment: str) -> None:
@@ -121,10 +134,21 @@ def test_the_operators_token_opens_a_gated_model(tmp_path: Path, own_redis: Redi
     bed = ConversionBed(tmp_path, own_redis.url)
     try:
         start(bed, hub, HF_TOKEN=TOKEN)
-        assert bed.wait_for_end(bed.submit("someone/locked", "int8")).state == "succeeded"
+        conversion_id = bed.submit("someone/locked", "int8")
+        seen = set()
+        while bed.job(conversion_id).state not in ENDED:
+            seen |= processes_of(bed.converters[0].pid)
+        assert bed.job(conversion_id).state == "succeeded"
+        told = [bed.redis.dump(key) for key in bed.redis.scan_iter()]
     finally:
         bed.stop()
+    # Not in the log, nor an event, the job's hash or a task, nor what any user of the machine can list.
     assert TOKEN not in bed.converters[0].output
+    assert not [raw for raw in told if isinstance(raw, bytes) and TOKEN.encode() in raw]
+    assert len(seen) > 2
+    assert not [place for place in seen if TOKEN in place]
+    kept = [file for file in tmp_path.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
+    assert kept == []
 
 
 def test_a_hub_that_is_away_says_what_to_do(tmp_path: Path, own_redis: RedisServer) -> None:

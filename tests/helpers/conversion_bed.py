@@ -85,9 +85,11 @@ class ConversionBed:
             state="queued",
             created_ms=int(time.time() * 1000),
         )
-        for field, value in job_fields(job).items():
-            self.redis.hset(keys.conversion_job(job.conversion_id), field, value)
-        self.redis.zadd(keys.CONVERSIONS, {job.conversion_id: job.created_ms})
+        # At once, as the gateway does it.
+        pipeline = self.redis.pipeline()
+        pipeline.hset(keys.conversion_job(job.conversion_id), mapping=job_fields(job))  # type: ignore[arg-type]
+        pipeline.zadd(keys.CONVERSIONS, {job.conversion_id: job.created_ms})
+        pipeline.execute()
         self.deliver(job.conversion_id)
         return job.conversion_id
 

@@ -1,5 +1,6 @@
 """A model hub on this machine: as much of its protocol as the hub's own library needs to fetch a snapshot."""
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -12,9 +13,21 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class ModelHub:
-    """Serves folders as models; `gated` ids answer that a licence is to be accepted unless a token is sent."""
+    """Serves folders as models; `gated` ids answer that a licence is to be accepted unless a token is sent.
 
-    def __init__(self, models: dict[str, Path], *, gated: frozenset[str] = frozenset(), token: str = "") -> None:
+    `strangers` are tokens of accounts that have accepted nothing; any other token is a wrong one. `revisions` are the
+    folders of a model's branches and tags but the main one.
+    """
+
+    def __init__(
+        self,
+        models: dict[str, Path],
+        *,
+        gated: frozenset[str] = frozenset(),
+        token: str = "",
+        strangers: frozenset[str] = frozenset(),
+        revisions: dict[str, dict[str, Path]] | None = None,
+    ) -> None:
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,6 +41,12 @@ class ModelHub:
                 hub.requests.append(format % args)
 
         self._models, self._gated, self._token = models, gated, token
+        self._strangers, self._revisions = strangers, revisions or {}
+        #: Bytes of a file after which an answer waits until `go_on` is set; None for never.
+        self.pause_after_bytes: int | None = None
+        self.go_on = threading.Event()
+        #: What GET requests asked for of weights, in their order.
+        self.ranges: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.requests: list[str] = []
 
@@ -48,20 +67,44 @@ class ModelHub:
         model = next((name for name in {*self._models, *self._gated} if path.startswith(name)), None)
         if model is None:
             return self._refuse(request, 404, "RepoNotFound")
-        if model in self._gated and request.headers.get("Authorization") != f"Bearer {self._token}":
-            return self._refuse(request, 401, "GatedRepo")
-        folder, rest = self._models[model], path.removeprefix(model).strip("/")
+        if model in self._gated and (refusal := self._refusal(request.headers.get("Authorization"))):
+            return self._refuse(request, *refusal)
+        rest = path.removeprefix(model).strip("/")
+        revision = rest.split("/")[1] if rest.startswith(("resolve/", "revision/")) else "main"
+        commit, folder = self._at(model, revision)
+        if folder is None:
+            return self._refuse(request, 404, "RevisionNotFound")
         if rest.startswith("resolve/"):
-            return self._file(request, folder / rest.split("/", 2)[2], with_body)
-        siblings = [{"rfilename": file.name} for file in sorted(folder.iterdir())]
-        body = json.dumps({"id": model, "modelId": model, "sha": COMMIT, "siblings": siblings}).encode()
+            return self._file(request, folder / rest.split("/", 2)[2], commit, with_body)
+        siblings = [
+            {"rfilename": file.name, "size": file.stat().st_size} for file in sorted(folder.iterdir()) if file.is_file()
+        ]
+        body = json.dumps({"id": model, "modelId": model, "sha": commit, "siblings": siblings}).encode()
         return self._send(request, 200, body, {"Content-Type": "application/json"}, with_body)
 
-    def _file(self, request: BaseHTTPRequestHandler, file: Path, with_body: bool) -> None:
+    def _refusal(self, authorization: str | None) -> tuple[int, str] | None:
+        if authorization == f"Bearer {self._token}":
+            return None
+        if authorization is None:
+            return 401, "GatedRepo"
+        if authorization.removeprefix("Bearer ") in self._strangers:
+            return 403, "GatedRepo"
+        return 401, "Invalid credentials in Authorization header"
+
+    def _at(self, model: str, revision: str) -> tuple[str, Path | None]:
+        for name, folder in self._revisions.get(model, {}).items():
+            commit = hashlib.sha1(name.encode()).hexdigest()
+            if revision in (name, commit):
+                return commit, folder
+        return COMMIT, self._models[model] if revision in ("main", COMMIT) else None
+
+    def _file(self, request: BaseHTTPRequestHandler, file: Path, commit: str, with_body: bool) -> None:
         if not file.is_file():
             return self._refuse(request, 404, "EntryNotFound")
         body, status = file.read_bytes(), 200
-        headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": commit}
+        if with_body and file.suffix == ".safetensors":
+            self.ranges.append(request.headers.get("Range", "whole"))
         if wanted := request.headers.get("Range"):
             first, _, last = wanted.removeprefix("bytes=").partition("-")
             whole, status = len(body), 206
@@ -81,4 +124,9 @@ class ModelHub:
             request.send_header(name, value)
         request.end_headers()
         if with_body and request.command != "HEAD":
-            request.wfile.write(body)
+            first = len(body) if self.pause_after_bytes is None else self.pause_after_bytes
+            request.wfile.write(body[:first])
+            if len(body) > first:
+                self.go_on.wait(60)
+                with contextlib.suppress(OSError):
+                    request.wfile.write(body[first:])

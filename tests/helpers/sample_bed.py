@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -30,9 +31,10 @@ class SampleBed(ConversionBed):
             **environment,
         }
 
-    def start_sample(self, *, wait: bool = True) -> Service:
+    def start_sample(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> Service:
         """Start one more sample converter."""
-        return self.start_converter(self._sample_environment, module="tests.helpers.sample_converter", wait=wait)
+        settings = {**self._sample_environment, **(environment or {})}
+        return self.start_converter(settings, module="tests.helpers.sample_converter", wait=wait)
 
     def hold(self, stage: str) -> None:
         """Let the next run of a stage stop in its middle."""

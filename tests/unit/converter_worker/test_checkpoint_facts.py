@@ -41,6 +41,26 @@ def test_a_missing_shard_is_named(checkpoint: Path) -> None:
         read_facts(checkpoint)
 
 
+def test_a_weight_that_no_file_has_is_named(checkpoint: Path) -> None:
+    weight_map = {"a": "model.safetensors", "b": "model.safetensors"}
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    file = checkpoint / "model.safetensors.index.json"
+    file.write_text(json.dumps(index))
+    # The total size is wrong in published checkpoints too.
+    assert read_facts(checkpoint).parameters == 35
+    weight_map["c"] = "model.safetensors"
+    file.write_text(json.dumps(index))
+    with pytest.raises(SourceCorrupt, match="1 weights that no file has, such as c"):
+        read_facts(checkpoint)
+
+
+def test_sizes_that_do_not_fit_the_shape_are_told(checkpoint: Path) -> None:
+    file = checkpoint / "model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"shape":[4,8]', b'"shape":[4,9]'))
+    with pytest.raises(SourceCorrupt, match="a has 64 bytes"):
+        read_facts(checkpoint)
+
+
 def test_a_broken_configuration_is_corrupt(checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text("{")
     with pytest.raises(SourceCorrupt, match=r"config\.json"):
