@@ -22,7 +22,7 @@ def whole_weights() -> Iterator[None]:
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         if missing := sorted(parameters & set(info["missing_keys"])):
             raise SourceCorrupt(
-                f"The checkpoint lacks {len(missing)} of the {len(parameters)} weights that a {model.config.model_type} "
+                f"The checkpoint lacks {len(missing)} of {len(parameters)} weights that a {model.config.model_type} "
                 f"has, such as {missing[0]}: config.json and the weights do not belong together, or a file is missing. "
                 "Fetch the checkpoint again.",
                 param="source_model",
