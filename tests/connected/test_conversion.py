@@ -254,7 +254,7 @@ def test_a_bad_checkpoint_is_told_and_leaves_nothing(
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, own_redis: RedisServer) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("this machine does not let us mount a file system")
     bed = SampleBed(tmp_path, own_redis.url, OVCHAT_MODEL_STORE=str(disk), OVCHAT_LOCAL_SOURCES=str(tmp_path))
     source = write_sample_checkpoint(tmp_path / "sample")
