@@ -13,7 +13,6 @@ from typing import Any
 from converter_worker.package_versions import package_versions
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from converter_worker.stages.ir_files import MODEL_NAME, check_ir
-from converter_worker.stages.whole_weights import whole_weights
 from shared.errors import NotCausalLm
 
 TASK = "text-generation-with-past"
@@ -43,7 +42,6 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
 
     Raises:
         NotCausalLm: the exporter does not know the architecture.
-        SourceCorrupt: the checkpoint has not all weights of its architecture.
     """
     arguments = Arguments.model_validate(raw_arguments)
     from optimum.exporters.openvino import main_export
@@ -52,7 +50,7 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     from converter_worker.stages.half_precision import half_precision_bytes, read_model
 
     report(0.02, "loading the checkpoint")
-    with _progress_hooks(report), whole_weights():
+    with _progress_hooks(report):
         try:
             main_export(
                 str(arguments.source_dir),
