@@ -7,7 +7,7 @@ from pathlib import Path
 import redis
 
 from tests.helpers.services import Gateway, Service, wait_until
-from tests.helpers.variants import publish_sample_variant
+from tests.helpers.variants import CONTEXT_LENGTH, publish_sample_variant
 
 
 class Pool:
@@ -58,12 +58,14 @@ class Pool:
 
 
 @contextmanager
-def sample_pool(folder: Path, redis_url: str, *, workers: int = 1) -> Iterator[Pool]:
+def sample_pool(
+    folder: Path, redis_url: str, *, workers: int = 1, context_length: int = CONTEXT_LENGTH
+) -> Iterator[Pool]:
     """A pool on an emptied Redis with a published sample variant, a gateway and so many workers."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     pool = Pool(folder, redis_url)
-    publish_sample_variant(pool.store_path, redis_url)
+    publish_sample_variant(pool.store_path, redis_url, context_length=context_length)
     try:
         pool.gateway()
         for _ in range(workers):
