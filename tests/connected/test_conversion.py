@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -168,27 +167,6 @@ def test_a_deletion_does_not_wait_for_a_stage_and_cancel_in_the_middle_ends_its_
     assert (job.state, job.error) == ("cancelled", None)
     wait_until(lambda: bed.left_overs() == [], seconds=5)
     assert "cancelled" not in [manifest.model for manifest in bed.store.manifests()]
-
-
-def test_a_killed_child_is_run_again(bed: ConversionBed, long_one: Path) -> None:
-    conversion_id = bed.submit(long_one, "int8", name="killed")
-    os.kill(bed.wait_for_stage(conversion_id, "export"), signal.SIGKILL)
-    job = bed.wait_for_end(conversion_id)
-    assert (job.state, job.attempt, job.error) == ("succeeded", 1, None)
-    assert any("signal 9" in (event.message or "") for event in bed.events(conversion_id))
-
-
-def test_duplicate_deliveries_are_harmless(bed: ConversionBed, tiny: Path) -> None:
-    """Celery on Redis delivers again after a lost connection: a second export beside the first would spoil both."""
-    conversion_id = bed.submit(tiny, "int8", name="duplicate")
-    for _ in range(3):
-        bed.deliver(conversion_id)
-    assert bed.wait_for_end(conversion_id).state == "succeeded"
-    bed.deliver(conversion_id)
-    assert bed.wait_for_end(bed.submit(tiny, "int8", name="after-duplicate")).state == "succeeded"
-    events = bed.events(conversion_id)
-    assert sum(event.state == "succeeded" for event in events) == 1
-    assert sum((event.stage, event.stage_progress) == ("export", 1.0) for event in events) == 1
 
 
 @pytest.mark.parametrize(
@@ -359,18 +337,6 @@ def test_redis_may_come_after_the_converter(tmp_path: Path) -> None:
     finally:
         bed.stop()
         server.stop()
-
-
-def test_a_job_survives_a_restart_of_redis(own_bed: ConversionBed, own_redis: RedisServer, long_one: Path) -> None:
-    """Redis away in the middle of a stage: neither the stage's work nor the job may be lost, nor done twice at once."""
-    own_bed.start_converter()
-    conversion_id = own_bed.submit(long_one, "int8", name="restarted")
-    own_bed.wait_for_stage(conversion_id, "export")
-    own_redis.kill()
-    own_redis.start()
-    job = own_bed.wait_for_end(conversion_id)
-    assert job.state == "succeeded", job.error
-    assert [event.state for event in own_bed.events(conversion_id) if event.state != "running"] == ["succeeded"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
