@@ -16,7 +16,7 @@ class ModelHub:
     """Serves folders as models; `gated` ids answer that a licence is to be accepted unless a token is sent.
 
     `strangers` are tokens of accounts that have accepted nothing; any other token is a wrong one. `revisions` are the
-    folders of a model's branches and tags but the main one.
+    folders of a model's branches, tags and commits but the main one.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ModelHub:
 
     def answer(self, request: BaseHTTPRequestHandler, *, with_body: bool) -> None:
         path = unquote(urlsplit(request.path).path).removeprefix("/api/models").strip("/")
-        model = next((name for name in {*self._models, *self._gated} if path.startswith(name)), None)
+        model = next((name for name in {*self._models, *self._gated} if f"{path}/".startswith(f"{name}/")), None)
         if model is None:
             return self._refuse(request, 404, "RepoNotFound")
         if model in self._gated and (refusal := self._refusal(request.headers.get("Authorization"))):
@@ -93,7 +93,8 @@ class ModelHub:
 
     def _at(self, model: str, revision: str) -> tuple[str, Path | None]:
         for name, folder in self._revisions.get(model, {}).items():
-            commit = hashlib.sha1(name.encode()).hexdigest()
+            is_commit = len(name) == len(COMMIT)
+            commit = name if is_commit else hashlib.sha1(name.encode()).hexdigest()
             if revision in (name, commit):
                 return commit, folder
         return COMMIT, self._models[model] if revision in ("main", COMMIT) else None
