@@ -18,6 +18,17 @@ RUN groupadd --gid 10001 ovchat \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin ovchat \
  && install -d -o ovchat -g ovchat -m 0750 /data \
  && install -d -o ovchat -g ovchat -m 0755 /models
+# User-mode drivers of a device: packages of Debian by name, and what was put into deploy/drivers/DRIVERS. For CPU nothing.
+# Both patterns may match nothing.
+ARG DRIVERS=none
+ARG DRIVER_PACKAGES=
+COPY deploy/locks/inference.lock deploy/drivers*/${DRIVERS}/*.deb /drivers/
+RUN rm /drivers/inference.lock \
+ && set -- ${DRIVER_PACKAGES} \
+ && for package in /drivers/*.deb; do if [ -e "$package" ]; then set -- "$@" "$package"; fi; done \
+ && if [ $# -gt 0 ]; then \
+      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" && rm -rf /var/lib/apt/lists/*; \
+    fi
 COPY --from=environment /opt/ovchat /opt/ovchat
 ENV PATH=/opt/ovchat/bin:$PATH \
     PYTHONPATH=/app \

@@ -3,12 +3,13 @@ ARG REDIS_IMAGE=redis:7-bookworm
 FROM ${REDIS_IMAGE}
 RUN install -d -o 10001 -g 10001 -m 0750 /data
 COPY deploy/docker/redis.conf /etc/ovchat/redis.conf
+COPY deploy/docker/redis /usr/local/bin/ovchat-redis
 WORKDIR /data
 USER 10001:10001
 VOLUME /data
 EXPOSE 6379
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=5 CMD ["sh", "-c", "[ \"$(redis-cli ping)\" = PONG ]"]
-ENTRYPOINT ["redis-server", "/etc/ovchat/redis.conf"]
+ENTRYPOINT ["ovchat-redis"]
 CMD []
 LABEL org.opencontainers.image.title="ovchat redis" \
       org.opencontainers.image.description="Message queue and state of ovchat, kept in an append-only file"

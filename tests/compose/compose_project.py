@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -41,9 +42,18 @@ class ComposeProject:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run docker-compose with this project's file, name and settings; its output is in a failure's message."""
+        return _run([*self.command(), *arguments], check=check)
+
+    def command(self) -> list[str]:
+        """Return how docker-compose is called for this project; its settings are written for it."""
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
         command = [*_compose_command(), "--file", str(COMPOSE_FILE), "--env-file", str(self.env_file)]
-        return _run([*command, "--project-name", self.name, *arguments], check=check)
+        return [*command, "--project-name", self.name]
+
+    def script(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a script of deploy/bin for this project."""
+        settings = {"COMPOSE": " ".join(self.command()), **self.settings}
+        return _run([str(ROOT / "deploy" / "bin" / name), *arguments], check=check, settings=settings)
 
     def timed(self, step: str, *arguments: str) -> None:
         """Run docker-compose and note how long it took."""
@@ -102,14 +112,27 @@ class ComposeProject:
         """Return what the containers wrote."""
         return self.run("logs", "--no-color", f"--tail={tail or 'all'}", check=False).stdout
 
+    def gateways_asked(self, path: str = "") -> list[str]:
+        """Return the gateways' addresses of the proxied requests, of all or of one path, in the order of their ends."""
+        lines = self.run("logs", "--no-color", "--tail=all", "proxy").stdout.splitlines()
+        entries = (json.loads(line[line.index("{") :]) for line in lines if '"request_proxied"' in line)
+        # Where one did not answer, the addresses that were asked are separated by commas: the last one did.
+        return [entry["gateway"].split(", ")[-1] for entry in entries if path in ("", entry["path"])]
+
+    def kill_one(self, service: str) -> None:
+        """End one container of a service as a crash would; the engine does not start it again."""
+        _run(["docker", "kill", self.containers(service)[0]])
+
     def down(self) -> None:
         """Remove the containers, networks and volumes; the images stay, so that the next build is short."""
         self.run("down", "--volumes", "--remove-orphans", "--timeout", "30")
 
 
-def stand_in_redis() -> None:
-    """Have the engine's script make an image in the place of Redis' own where no image registry can be reached."""
-    _run([str(ROOT / "deploy" / "bin" / "docker-engine"), "standin", "redis:7-bookworm", "redis-server"])
+def stand_in_images() -> None:
+    """Have the engine's script make images in the place of Redis' and nginx' own where no registry can be reached."""
+    engine = str(ROOT / "deploy" / "bin" / "docker-engine")
+    _run([engine, "standin", "redis:7-bookworm", "redis-server"])
+    _run([engine, "standin", "nginx:1.28-bookworm", "nginx", "curl"])
 
 
 def collect_wheels() -> None:
@@ -121,9 +144,11 @@ def _compose_command() -> Sequence[str]:
     return ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 
 
-def _run(command: list[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], *, check: bool = True, settings: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     # The classic builder, unless the caller wants BuildKit: docker-compose 1.29 has no other on a bare machine.
-    environment = {"DOCKER_BUILDKIT": "0", **os.environ}
+    environment = {"DOCKER_BUILDKIT": "0", **os.environ, **(settings or {})}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
     )

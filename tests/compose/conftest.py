@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.compose_project import ROOT, ComposeProject, collect_wheels, stand_in_redis
+from tests.compose.compose_project import ROOT, ComposeProject, collect_wheels, stand_in_images
 from tests.compose.platform_client import PlatformClient
 
-SERVICES = ("redis", "gateway", "converter", "inference-cpu")
+SERVICES = ("redis", "proxy", "gateway", "converter", "inference-cpu")
 LOG_FILE = ROOT / ".cache" / "compose" / "compose.log"
 PROJECT = pytest.StashKey[ComposeProject]()
 SIZES = pytest.StashKey[dict[str, int]]()
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,15 +40,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeProject]:
     """The running project: one container a service, all healthy. Its log is kept when a test failed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     threads = max(1, (os.cpu_count() or 2) // 2)
-    settings = {"IMAGE_TAG": "compose-test", "OVCHAT_PORT": str(port), "OVCHAT_INFERENCE_THREADS": str(threads)}
+    settings = {
+        "IMAGE_TAG": "compose-test",
+        "OVCHAT_PORT": str(port),
+        "OVCHAT_INFERENCE_THREADS": str(threads),
+        "OVCHAT_REDIS_PASSWORD": secrets.token_hex(24),
+    }
     project = ComposeProject(f"ovchat-test-{port}", settings, tmp_path_factory.mktemp("compose") / "env")
     request.config.stash[PROJECT] = project
     LOG_FILE.unlink(missing_ok=True)
-    stand_in_redis()
+    stand_in_images()
     collect_wheels()
     project.timed("build of the images", "build")
     try:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as connect_now
+from websockets.typing import Origin
 
 
 @dataclass(frozen=True)
@@ -25,30 +30,58 @@ class Answer:
 class PlatformClient:
     """Speaks HTTP and WebSocket with the gateway."""
 
-    def __init__(self, port: int, key: str) -> None:
-        self._authority = f"127.0.0.1:{port}"
+    def __init__(self, port: int, key: str, *, certificate: Path | None = None) -> None:
+        authority = f"127.0.0.1:{port}"
+        self._http_url = f"http://{authority}"
+        self._socket_url = f"ws://{authority}/api/v1/ws"
+        self._trust: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._http_url, self._socket_url = f"https://{authority}", f"wss://{authority}/api/v1/ws"
+            self._trust = ssl.create_default_context(cafile=str(certificate))
+        self._http = httpx.Client(base_url=self._http_url, verify=self._trust or True, timeout=60, trust_env=False)
+        self.key = key
         self._headers = {"Authorization": f"Bearer {key}"}
 
     def get(self, path: str) -> Any:
         """Return the JSON of a resource."""
-        return self._checked(httpx.get(f"http://{self._authority}{path}", headers=self._headers, timeout=30))
+        return self._checked(self._http.get(path, headers=self._headers))
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Post JSON and return the answer's."""
-        url = f"http://{self._authority}{path}"
-        return self._checked(httpx.post(url, json=body, headers=self._headers, timeout=30))
+        return self._checked(self._http.post(path, json=body, headers=self._headers))
 
     def status_without_key(self, path: str) -> int:
         """Return the status that a caller without a key gets."""
-        return httpx.get(f"http://{self._authority}{path}", timeout=30).status_code
+        return self._http.get(path).status_code
+
+    def post_bytes(self, path: str, length_bytes: int) -> httpx.Response:
+        """Post a body of so many bytes and return whatever is answered."""
+        return self._http.post(path, content=b" " * length_bytes, headers=self._headers)
+
+    def sign_in(self, headers: dict[str, str] | None = None) -> dict[str, str]:
+        """Sign in as the page does; return the cookie's text and the header that set it."""
+        answer = self._http.post("/api/v1/session", json={"key": self.key}, headers=headers)
+        self._checked(answer)
+        self._http.cookies.clear()
+        cookie = answer.headers["set-cookie"]
+        return {"cookie": cookie.partition(";")[0], "set-cookie": cookie}
+
+    def socket_status_of_a_page(self, *, origin: str = "") -> int:
+        """Ask for a socket by a page's cookie, from the page's own origin or another; return the answer's status."""
+        cookie = {"Cookie": self.sign_in()["cookie"]}
+        place = Origin(origin or self._http_url)
+        try:
+            with connect_now(self._socket_url, additional_headers=cookie, origin=place, proxy=None, ssl=self._trust):
+                return 101
+        except InvalidStatus as error:
+            return error.response.status_code
 
     def convert(self, source_model: str, variants: list[str], *, timeout_seconds: float) -> dict[str, Any]:
         """Ask for a conversion and follow its events to the end; return the job."""
         job = self.post("/api/v1/conversions", {"source_model": source_model, "variants": variants})
         path = f"/api/v1/conversions/{job['conversion_id']}"
         deadline = time.monotonic() + timeout_seconds
-        url = f"http://{self._authority}{path}/events"
-        with httpx.stream("GET", url, headers=self._headers, timeout=60) as events:
+        with self._http.stream("GET", f"{path}/events", headers=self._headers) as events:
             for _ in events.iter_lines():
                 assert time.monotonic() < deadline, f"the conversion takes too long: {self.get(path)}"
         ended: dict[str, Any] = self.get(path)
@@ -70,8 +103,7 @@ class PlatformClient:
             "type": "chat.send", "request_id": request_id, "chat_id": None, "model": model, "content": content,
             "params": {"temperature": 0, "max_new_tokens": max_new_tokens},
         }  # fmt: skip
-        url = f"ws://{self._authority}/api/v1/ws"
-        async with connect(url, additional_headers=self._headers, proxy=None) as socket:
+        async with connect(self._socket_url, additional_headers=self._headers, proxy=None, ssl=self._trust) as socket:
             await socket.send(json.dumps(frame))
             pieces, seqs, worker_id = [], [], ""
             async for raw in socket:

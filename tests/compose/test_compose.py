@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.compose.compose_project import ComposeProject
-from tests.compose.conftest import SERVICES
+from tests.compose.conftest import SERVICES, free_port
 from tests.compose.platform_client import PlatformClient
 
 SOURCE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -45,9 +46,34 @@ def test_torch_is_in_the_converter_only(project: ComposeProject, service: str, p
     assert project.execute(service, "python", "-c", probe).stdout.strip() == str(present)
 
 
-def test_only_the_gateway_is_published(project: ComposeProject) -> None:
+def test_only_the_proxy_is_published(project: ComposeProject) -> None:
     bindings = {service: project.run("ps", service).stdout.count("->") for service in SERVICES}
-    assert bindings == {"redis": 0, "gateway": 1, "converter": 0, "inference-cpu": 0}
+    assert bindings == {"redis": 0, "proxy": 1, "gateway": 0, "converter": 0, "inference-cpu": 0}
+
+
+def test_redis_asks_for_its_password_and_shows_it_in_no_argument_and_no_log(project: ComposeProject) -> None:
+    refused = project.execute("redis", "env", "--unset=REDISCLI_AUTH", "redis-cli", "dbsize")
+    assert "NOAUTH" in refused.stdout
+    settings = project.execute("redis", "redis-cli", "config", "get", "maxmemory*").stdout.split()
+    assert settings[settings.index("maxmemory") + 1] == str(1 << 30)
+    assert settings[settings.index("maxmemory-policy") + 1] == "noeviction"
+    password = project.settings["OVCHAT_REDIS_PASSWORD"]
+    assert [process for process in project.processes() if password in process.command] == []
+    assert password not in project.logs()
+
+
+def test_the_proxy_reaches_the_gateways_and_not_redis(project: ComposeProject) -> None:
+    assert project.execute("proxy", "getent", "hosts", "gateway").returncode == 0
+    assert project.execute("proxy", "getent", "hosts", "redis", check=False).returncode != 0
+
+
+def test_the_proxy_tells_the_gateways_who_asks_and_keeps_their_limit(client: PlatformClient) -> None:
+    # A socket by the page's cookie is only opened where Origin and Host agree: Host comes through with its port.
+    assert client.socket_status_of_a_page() == 101
+    assert client.socket_status_of_a_page(origin="http://elsewhere.example") == 403
+    too_large = client.post_bytes("/api/v1/conversions", (8 << 20) + 1)
+    assert too_large.status_code == 413
+    assert too_large.json()["error"]["code"] == "request_too_large"
 
 
 def test_the_key_is_the_owners_alone_and_guards_the_api(project: ComposeProject, client: PlatformClient) -> None:
@@ -128,13 +154,93 @@ async def test_two_workers_share_the_chats(
         await asyncio.sleep(0.5)
 
 
+async def test_two_gateways_share_requests_and_sockets(
+    project: ComposeProject, client: PlatformClient, converted: dict[str, object]
+) -> None:
+    scales = ("--scale", "inference-cpu=2", "--scale", "gateway=2")
+    project.run("up", "--detach", "--no-recreate", *scales)
+    project.wait_until_healthy(len(SERVICES) + 2, timeout_seconds=120)
+    before = len(project.gateways_asked())
+    # The proxy looks for gateways every 2 s.
+    deadline = time.monotonic() + 30
+    while len(set(project.gateways_asked()[before:])) < 2:
+        assert time.monotonic() < deadline, project.gateways_asked()
+        client.get("/api/v1/models")
+    before = len(project.gateways_asked("/api/v1/ws"))
+    answers = await asyncio.gather(
+        *(client.chat(MODEL, f"Count to {number}.", request_id=f"two-gateways-{number}") for number in range(12))
+    )
+    assert all(answer.seqs == list(range(1, len(answer.seqs) + 1)) for answer in answers)
+    assert len(set(project.gateways_asked("/api/v1/ws")[before:])) == 2
+
+    # One is gone without a word: what is asked next finds the other.
+    project.kill_one("gateway")
+    assert {client.status_without_key("/readyz") for _ in range(10)} == {200}
+    assert "Paris" in (await client.chat(MODEL, "What is the capital of France?", request_id="one-gateway")).text
+    project.run("up", "--detach", "--no-recreate", *scales)
+    project.wait_until_healthy(len(SERVICES) + 2, timeout_seconds=60)
+
+
 def test_a_stopped_redis_comes_back_with_what_it_knew(
     project: ComposeProject, client: PlatformClient, converted: dict[str, object]
 ) -> None:
     job = client.get("/api/v1/conversions")["data"][0]
     # Killed, not asked: the append-only file has every write that was answered.
     project.run("kill", "redis")
-    project.run("up", "--detach", "--no-recreate", "--scale", "inference-cpu=2")
-    project.wait_until_healthy(len(SERVICES) + 1, timeout_seconds=90)
+    project.run("up", "--detach", "--no-recreate", "--scale", "inference-cpu=2", "--scale", "gateway=2")
+    project.wait_until_healthy(len(SERVICES) + 2, timeout_seconds=90)
     assert client.get("/api/v1/conversions")["data"][0] == job
     assert [view["model"] for view in client.get("/api/v1/models")["data"]] == [MODEL]
+
+
+async def test_a_chat_streams_through_the_proxy_with_a_certificate(
+    project: ComposeProject, client: PlatformClient, converted: dict[str, object], tmp_path: Path
+) -> None:
+    port = free_port()
+    project.settings |= {"TLS_DIR": str(tmp_path), "HTTPS_PORT": str(port)}
+    project.script("certificate", "localhost", "127.0.0.1")
+    project.run("up", "--detach", "--no-deps", "proxy-tls")
+    try:
+        project.wait_until_healthy(len(SERVICES) + 3, timeout_seconds=60)
+        secured = PlatformClient(port, client.key, certificate=tmp_path / "tls.crt")
+        answer = await secured.chat(MODEL, "What is the capital of France?", request_id="through-tls")
+        assert "Paris" in answer.text
+        # The gateway heard that the visitor came by https, and the proxy does not believe a visitor who says so.
+        assert "; Secure" in secured.sign_in()["set-cookie"]
+        assert "; Secure" not in client.sign_in({"X-Forwarded-Proto": "https"})["set-cookie"]
+        assert secured.socket_status_of_a_page() == 101
+    finally:
+        project.run("rm", "--stop", "--force", "proxy-tls")
+
+
+async def test_a_backup_brings_everything_back_after_all_volumes_were_wiped(
+    project: ComposeProject, client: PlatformClient, converted: dict[str, object], tmp_path: Path
+) -> None:
+    chats, models = client.get("/api/v1/chats"), client.get("/api/v1/models")
+    jobs = client.get("/api/v1/conversions")["data"]
+    assert len(chats["data"]) > 10
+    folder = tmp_path / "backup"
+    began = time.monotonic()
+    project.script("backup", str(folder))
+    project.durations["backup"] = time.monotonic() - began
+    assert folder.stat().st_mode & 0o077 == 0
+    refused = project.script("restore", str(folder), check=False)
+    assert "stop it first" in refused.stderr
+
+    project.run("down", "--volumes", "--timeout", "30")
+    began = time.monotonic()
+    project.script("restore", str(folder))
+    refused = project.script("restore", str(folder), check=False)
+    assert "not empty" in refused.stderr
+    project.run("up", "--detach")
+    project.wait_until_healthy(len(SERVICES), timeout_seconds=120)
+    project.durations["restore until healthy"] = time.monotonic() - began
+
+    # The key of before opens it, and everything that it showed is there.
+    assert client.get("/api/v1/chats") == chats
+    assert client.get("/api/v1/conversions")["data"] == jobs
+    assert [view["model"] for view in client.get("/api/v1/models")["data"]] == [
+        view["model"] for view in models["data"]
+    ]
+    answer = await client.chat(MODEL, "What is the capital of France?", request_id="after-restore")
+    assert "Paris" in answer.text

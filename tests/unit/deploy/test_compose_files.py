@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "deploy" / "docker"
 SERVICES = ("gateway", "converter_worker", "inference_worker")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text("utf-8"))
+SERVED: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def _dockerfile(service: str) -> str:
@@ -42,7 +45,7 @@ def test_an_image_is_made_with_the_locked_installer_and_the_projects_version(ser
     assert f"ARG VERSION={project['version']}\n" in _dockerfile(service)
 
 
-@pytest.mark.parametrize("service", [*SERVICES, "redis"])
+@pytest.mark.parametrize("service", [*SERVICES, "redis", "proxy"])
 def test_an_image_needs_no_root_and_says_how_it_is(service: str) -> None:
     text = _dockerfile(service)
     assert re.findall(r"^USER (.*)$", text, flags=re.MULTILINE)[-1] == "10001:10001"
@@ -52,45 +55,104 @@ def test_an_image_needs_no_root_and_says_how_it_is(service: str) -> None:
 
 
 def test_only_the_converter_may_write_the_store() -> None:
-    mounts = {
-        name: [v for v in s["volumes"] if v.startswith("models:")]
-        for name, s in COMPOSE["services"].items()
-        if "volumes" in s
-    }
-    assert mounts == {
-        "redis": [],
-        "gateway": [],
+    mounts = {name: [v for v in s.get("volumes", []) if v.startswith("models:")] for name, s in SERVED.items()}
+    assert {name: found for name, found in mounts.items() if found} == {
         "converter": ["models:/models"],
-        "inference-cpu": ["models:/models:ro"],
+        **{f"inference-{device}": ["models:/models:ro"] for device in ("cpu", "gpu", "npu")},
     }
+
+
+def test_only_the_proxy_is_published_and_it_cannot_reach_redis() -> None:
+    assert [name for name, service in SERVED.items() if "ports" in service] == ["proxy", "proxy-tls"]
+    assert {name for name, service in SERVED.items() if "outside" in service["networks"]} == {
+        "proxy", "proxy-tls", "converter",
+    }  # fmt: skip
+    assert not set(SERVED["proxy"]["networks"]) & set(SERVED["redis"]["networks"])
+    assert COMPOSE["networks"] == {"front": {"internal": True}, "inside": {"internal": True}, "outside": {}}
+
+
+def test_redis_has_a_password_a_memory_limit_and_forgets_nothing() -> None:
+    text = (ROOT / "deploy" / "compose.yaml").read_text("utf-8")
+    # Without a password the file is refused, and nothing has one of its own.
+    uses = re.findall(r"\$\{OVCHAT_REDIS_PASSWORD(.*?)\}", text)
+    assert len(uses) == 2
+    assert all(use.startswith(":?run deploy/bin/first-env") for use in uses)
+    configuration = (DOCKER / "redis.conf").read_text("utf-8").splitlines()
+    assert {"appendonly yes", "maxmemory-policy noeviction"} <= set(configuration)
+    assert SERVED["redis"]["environment"]["REDIS_MAXMEMORY"]
 
 
 def test_every_setting_of_a_service_is_known_to_the_code() -> None:
-    names = {name for s in COMPOSE["services"].values() for name in _environment(s) if name.startswith("OVCHAT_")}
+    names = {name for s in SERVED.values() for name in _environment(s) if name.startswith("OVCHAT_")}
     assert names - known_names() == set()
 
 
 def test_the_example_names_what_compose_reads_and_nothing_else() -> None:
-    text = (ROOT / "deploy" / "compose.yaml").read_text("utf-8")
-    passed = {name for s in COMPOSE["services"].values() for name, value in _environment(s).items() if value is None}
+    text = "".join((ROOT / "deploy" / name).read_text("utf-8") for name in ("compose.yaml", "compose.worker.yaml"))
+    passed = {name for s in SERVED.values() for name, value in _environment(s).items() if value is None}
     read = passed | set(re.findall(r"\$\{([A-Z_]+)", text)) - {"REVISION"}
     example = (ROOT / "deploy" / ".env.example").read_text("utf-8")
     named = set(re.findall(r"^#?([A-Z_]+)=", example, flags=re.MULTILINE)) - {"COMPOSE_PROJECT_NAME"}
     assert named == read
 
 
-def test_every_service_has_a_bounded_log_a_grace_period_and_no_privileges() -> None:
-    for name, service in COMPOSE["services"].items():
+def test_every_service_has_a_bounded_log_limits_a_grace_period_and_no_privileges() -> None:
+    for name, service in SERVED.items():
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
         assert service["stop_grace_period"], name
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
         assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"], name
+        assert service["init"], name
+        # What may be written is in memory or in a volume.
+        assert service["tmpfs"], name
+
+
+def test_every_service_is_an_image_of_ours_with_a_health_check_of_its_own() -> None:
+    for name, service in SERVED.items():
+        dockerfile = (ROOT / service["build"]["dockerfile"]).read_text("utf-8")
+        assert "HEALTHCHECK" in dockerfile, name
+        assert all(wish == {"condition": "service_healthy"} for wish in service.get("depends_on", {}).values()), name
 
 
 def test_the_file_has_nothing_that_one_compose_only_knows() -> None:
     assert COMPOSE.keys() - {"services", "networks", "volumes"} == {"x-service", "x-common"}
     known_to_both = {
-        "build", "cap_drop", "command", "depends_on", "environment", "image", "init", "logging", "networks", "ports",
-        "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes",
+        "build", "cap_drop", "command", "cpus", "depends_on", "devices", "environment", "group_add", "image", "init",
+        "logging", "mem_limit", "networks", "pids_limit", "ports", "profiles", "read_only", "restart", "security_opt",
+        "stop_grace_period", "tmpfs", "volumes",
     }  # fmt: skip
-    assert {key for service in COMPOSE["services"].values() for key in service} == known_to_both
+    assert {key for service in SERVED.values() for key in service} == known_to_both
+
+
+def test_a_worker_of_another_host_is_the_same_but_for_where_redis_and_the_store_are() -> None:
+    worker = yaml.safe_load((ROOT / "deploy" / "compose.worker.yaml").read_text("utf-8"))
+    assert worker.keys() == {"x-service", "services"}
+    [alone] = worker["services"].values()
+    local = SERVED["inference-cpu"]
+    own = {"build", "depends_on", "environment", "networks", "volumes"}
+    assert {k: v for k, v in alone.items() if k not in own} == {k: v for k, v in local.items() if k not in own}
+    differing = {"OVCHAT_REDIS_URL", "OVCHAT_HOST_ID"}
+    assert alone["environment"].keys() == local["environment"].keys()
+    assert {k for k, v in alone["environment"].items() if v != local["environment"][k]} == differing
+    # What has no default that could be right is asked for.
+    assert all(":?" in alone["environment"][name] for name in differing)
+    [store] = alone["volumes"]
+    assert re.fullmatch(r"\$\{MODEL_STORE:\?.*\}:/models:ro", store)
+
+
+def test_the_first_environment_has_a_password_that_stays_and_that_only_its_owner_reads(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    script = shutil.copy(ROOT / "deploy" / "bin" / "first-env", tmp_path / "bin")
+    shutil.copy(ROOT / "deploy" / ".env.example", tmp_path)
+    made = []
+    for _ in range(2):
+        said = subprocess.run([script], capture_output=True, text=True, check=True).stdout
+        text = (tmp_path / ".env").read_text("utf-8")
+        [password] = re.findall(r"^OVCHAT_REDIS_PASSWORD=([0-9a-f]{48})$", text, flags=re.MULTILINE)
+        assert password not in said
+        made.append(text)
+    assert made[0] == made[1]
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,20 @@
+# The proxy: the only service that is published. It spreads requests and sockets over the gateways.
+# Written for the classic builder and BuildKit alike. Context: the repository's root.
+ARG NGINX_IMAGE=nginx:1.28-bookworm
+FROM ${NGINX_IMAGE}
+COPY deploy/docker/nginx.conf /etc/ovchat/nginx.conf
+COPY deploy/docker/proxy /usr/local/bin/ovchat-proxy
+USER 10001:10001
+EXPOSE 8080 8443
+# nginx' graceful end; with SIGTERM it would cut open streams.
+STOPSIGNAL SIGQUIT
+# Its own state only: gateways have health checks of their own.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["curl", "--fail", "--silent", "--output", "/dev/null", "http://127.0.0.1:8081/"]
+ENTRYPOINT ["ovchat-proxy"]
+CMD []
+# The image is not made with a configuration that this nginx does not take.
+RUN ovchat-proxy -t
+LABEL org.opencontainers.image.title="ovchat proxy" \
+      org.opencontainers.image.description="Published front of ovchat's gateways: HTTP, WebSocket, event streams, TLS" \
+      org.opencontainers.image.licenses="Apache-2.0"
