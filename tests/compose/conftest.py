@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -69,10 +70,11 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def client(project: ComposeProject) -> PlatformClient:
+def client(project: ComposeProject) -> Iterator[PlatformClient]:
     """A client with the key that the gateway made at its first start."""
     key = project.execute("gateway", "cat", "/data/admin.key").stdout.strip()
-    return PlatformClient(int(project.settings["OVCHAT_PORT"]), key)
+    with closing(PlatformClient(int(project.settings["OVCHAT_PORT"]), key)) as client:
+        yield client
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -42,6 +42,10 @@ class PlatformClient:
         self.key = key
         self._headers = {"Authorization": f"Bearer {key}"}
 
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._http.close()
+
     def get(self, path: str) -> Any:
         """Return the JSON of a resource."""
         return self._checked(self._http.get(path, headers=self._headers))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -202,13 +203,13 @@ async def test_a_chat_streams_through_the_proxy_with_a_certificate(
     project.run("up", "--detach", "--no-deps", "proxy-tls")
     try:
         project.wait_until_healthy(len(SERVICES) + 3, timeout_seconds=60)
-        secured = PlatformClient(port, client.key, certificate=tmp_path / "tls.crt")
-        answer = await secured.chat(MODEL, "What is the capital of France?", request_id="through-tls")
-        assert "Paris" in answer.text
-        # The gateway heard that the visitor came by https, and the proxy does not believe a visitor who says so.
-        assert "; Secure" in secured.sign_in()["set-cookie"]
-        assert "; Secure" not in client.sign_in({"X-Forwarded-Proto": "https"})["set-cookie"]
-        assert secured.socket_status_of_a_page() == 101
+        with closing(PlatformClient(port, client.key, certificate=tmp_path / "tls.crt")) as secured:
+            answer = await secured.chat(MODEL, "What is the capital of France?", request_id="through-tls")
+            assert "Paris" in answer.text
+            # The gateway heard that the visitor came by https, and the proxy does not believe a visitor who says so.
+            assert "; Secure" in secured.sign_in()["set-cookie"]
+            assert "; Secure" not in client.sign_in({"X-Forwarded-Proto": "https"})["set-cookie"]
+            assert secured.socket_status_of_a_page() == 101
     finally:
         project.run("rm", "--stop", "--force", "proxy-tls")
 
