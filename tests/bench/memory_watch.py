@@ -1,16 +1,16 @@
 """The memory of a process and all that it starts, read from outside while a block runs."""
 
 import contextlib
-import threading
 from pathlib import Path
-from types import TracebackType
 
 import psutil
+
+from tests.bench.watch import Watch
 
 _EVERY_SECONDS = 0.15
 
 
-class MemoryWatch:
+class MemoryWatch(Watch):
     """Adds up the proportional set sizes of a process tree: a page that several processes share counts once.
 
     `peak_bytes` is the largest sum seen; a peak between two readings is missed, so both sides of a comparison are read
@@ -18,26 +18,15 @@ class MemoryWatch:
     """
 
     def __init__(self, pid: int) -> None:
+        super().__init__(_EVERY_SECONDS)
         self._process = psutil.Process(pid)
         self.peak_bytes = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._read)
 
-    def __enter__(self) -> "MemoryWatch":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _read(self) -> None:
-        while not self._over.wait(_EVERY_SECONDS):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                tree = [self._process, *self._process.children(recursive=True)]
-                self.peak_bytes = max(self.peak_bytes, sum(_proportional_bytes(one.pid) for one in tree))
+    def read(self) -> None:
+        """Add the tree up once."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            tree = [self._process, *self._process.children(recursive=True)]
+            self.peak_bytes = max(self.peak_bytes, sum(_proportional_bytes(one.pid) for one in tree))
 
 
 def _proportional_bytes(pid: int) -> int:

@@ -1,12 +1,12 @@
 """CPU time and resident memory of processes over time, read from outside."""
 
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 
 import psutil
+
+from tests.bench.watch import Watch
 
 _EVERY_SECONDS = 0.25
 
@@ -20,24 +20,13 @@ class Reading:
     resident_bytes: dict[str, int]
 
 
-class ProcessWatch:
+class ProcessWatch(Watch):
     """Reads the processes of each role until the block ends; a role's children may be a role of their own."""
 
     def __init__(self, roles: Mapping[str, list[psutil.Process]]) -> None:
+        super().__init__(_EVERY_SECONDS)
         self._roles = roles
         self.readings: list[Reading] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._read)
-
-    def __enter__(self) -> "ProcessWatch":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def cpu_seconds(self, role: str, start: float, end: float) -> float:
         """Return what a role used between two moments."""
@@ -54,14 +43,14 @@ class ProcessWatch:
         share = (at - before.at) / (after.at - before.at)
         return before.cpu_seconds[role] * (1 - share) + after.cpu_seconds[role] * share
 
-    def _read(self) -> None:
-        while not self._over.wait(_EVERY_SECONDS):
-            at = time.time()
-            times = {role: [one.cpu_times() for one in processes] for role, processes in self._roles.items()}
-            self.readings.append(
-                Reading(
-                    at,
-                    {role: sum(one.user + one.system for one in found) for role, found in times.items()},
-                    {role: sum(one.memory_info().rss for one in found) for role, found in self._roles.items()},
-                )
+    def read(self) -> None:
+        """Note one moment."""
+        at = time.time()
+        times = {role: [one.cpu_times() for one in processes] for role, processes in self._roles.items()}
+        self.readings.append(
+            Reading(
+                at,
+                {role: sum(one.user + one.system for one in found) for role, found in times.items()},
+                {role: sum(one.memory_info().rss for one in found) for role, found in self._roles.items()},
             )
+        )
