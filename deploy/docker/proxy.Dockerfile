@@ -2,7 +2,7 @@
 # Written for the classic builder and BuildKit alike. Context: the repository's root.
 ARG NGINX_IMAGE=nginx:1.28-bookworm
 FROM ${NGINX_IMAGE}
-COPY deploy/docker/nginx.conf /etc/ovchat/nginx.conf
+COPY deploy/docker/nginx.conf deploy/docker/to_gateway.conf /etc/ovchat/
 COPY deploy/docker/proxy /usr/local/bin/ovchat-proxy
 USER 10001:10001
 EXPOSE 8080 8443

@@ -14,8 +14,9 @@ from gateway.usage.store import UsageStore
 from shared import keys
 from shared.errors import QuotaExceeded, RateLimited
 from shared.redis_client import AsyncRedis, redis_now_ms
-from shared.schemas.generation import ChatTurn, EngineOptions, GenerationParams, GenerationRequest
+from shared.schemas.generation import EngineOptions, GenerationParams
 from tests.helpers.accounts import make_key
+from tests.helpers.messages import generation_request
 from tests.helpers.pool import Pool
 from tests.helpers.services import Gateway, wait_until
 from tests.helpers.sockets import Socket
@@ -91,16 +92,7 @@ async def test_what_was_reserved_and_lost_is_free_again(limits: UserLimits, tran
 
 
 def test_a_prompt_is_guessed_and_counts_for_the_first_choice() -> None:
-    request = GenerationRequest(
-        generation_id="g",
-        request_id="r",
-        user="ann",
-        chat_id="",
-        model="m",
-        variant="int4",
-        messages=(ChatTurn(role="user", content="word " * 300),),
-        params=GenerationParams(max_new_tokens=1000),
-    )
+    request = generation_request(content="word " * 300, params=GenerationParams(max_new_tokens=1000))
     assert 1300 < tokens_to_reserve(request) < 1600
     assert tokens_to_reserve(request.model_copy(update={"choice": 1})) == 1000
     plain = request.model_copy(update={"messages": (), "options": EngineOptions(prompt="word " * 300)})

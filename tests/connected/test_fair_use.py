@@ -13,10 +13,10 @@ from shared.errors import LoadFailed
 from shared.journal import Journal, NewEntry
 from shared.redis_client import AsyncRedis, create_redis, redis_now_ms
 from shared.registry import Registry
-from shared.schemas.generation import ChatTurn, GenerationParams, GenerationRequest
-from shared.schemas.workers import WORKER_COMMAND, Generate, WorkerInfo
+from shared.schemas.workers import WORKER_COMMAND, Generate
 from shared.streams import read_stream
 from shared.waiting_queue import WaitingQueue
+from tests.helpers.messages import generation_request, worker_info
 from tests.helpers.redis_server import RedisServer
 
 pytestmark = pytest.mark.connected
@@ -36,33 +36,14 @@ class Pool:
         self.sent = 0
 
     async def open(self, slots: int = 0) -> "Pool":
-        worker = WorkerInfo(
-            worker_id="w1",
-            host_id="h",
-            device="CPU",
-            device_name="cpu",
-            engine="sample",
-            state="ready",
-            max_replicas=1,
-            started_ms=1,
-        )
-        await self.registry.heartbeat(worker, register=True)
+        await self.registry.heartbeat(worker_info("w1"), register=True)
         await self.registry.set_slots("w1", VARIANT, slots)
         return self
 
     async def send(self, user: str, weight: float = 1.0) -> str:
         self.sent += 1
         generation_id = f"{user}-{self.sent}"
-        request = GenerationRequest(
-            generation_id=generation_id,
-            request_id=generation_id,
-            user=user,
-            chat_id="chat_1",
-            model="demo",
-            variant="int4",
-            messages=(ChatTurn(role="user", content="hi"),),
-            params=GenerationParams(),
-        )
+        request = generation_request(generation_id, user=user)
         assert (await self.queue.enqueue(request, "gw", 10_000, weight=weight)).outcome == "queued"
         return generation_id
 

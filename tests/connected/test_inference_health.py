@@ -11,22 +11,15 @@ from shared.redis_client import AsyncRedis
 from shared.registry import Registry
 from shared.schemas.workers import WorkerInfo
 from shared.settings import InferenceSettings
+from tests.helpers.messages import worker_info
 from tests.helpers.redis_server import free_port
 
 pytestmark = pytest.mark.connected
 
 
 def _worker(*, node: str, device: str = "CPU") -> WorkerInfo:
-    return WorkerInfo(
-        worker_id=f"w-{node}-{device}",
-        host_id="one-for-all",
-        node=node,
-        device=device,
-        device_name=device,
-        engine="sample",
-        state="ready",
-        max_replicas=1,
-        started_ms=0,
+    return worker_info(f"w-{node}-{device}").model_copy(
+        update={"host_id": "one-for-all", "node": node, "device": device, "device_name": device, "started_ms": 0}
     )
 
 

@@ -12,10 +12,11 @@ from shared.journal import TERMINAL_KINDS, Journal, JournalEntry
 from shared.model_store import ModelStore
 from shared.redis_client import AsyncRedis
 from shared.registry import RegisteredWorker, Registry
-from shared.schemas.generation import ChatTurn, EngineOptions, GenerationParams, GenerationRequest
+from shared.schemas.generation import EngineOptions, GenerationParams
 from shared.schemas.models import Manifest, Recipe
 from shared.schemas.workers import LoadVariant
 from shared.waiting_queue import WaitingQueue
+from tests.helpers.messages import generation_request
 from tests.helpers.services import Service
 from tests.helpers.tiny_llama import write_tiny_tokenizer
 
@@ -88,17 +89,12 @@ class WorkerClient:
         """Queue a generation, and have a ready worker take it; return its id."""
         self._number += 1
         generation_id = f"gen_{self._number}"
-        model, _, name = variant.partition(":")
-        request = GenerationRequest(
-            generation_id=generation_id,
-            request_id=f"r{self._number}",
-            user="ann",
-            chat_id="chat_1",
-            model=model,
-            variant=name,
-            messages=(ChatTurn(role="user", content=content),),
+        request = generation_request(
+            generation_id,
+            variant=variant,
+            content=content,
             params=params or GenerationParams(temperature=0, max_new_tokens=20),
-            options=options or EngineOptions(),
+            options=options,
         )
         await self.queue.enqueue(request, "gw", 10_000)
         if place:

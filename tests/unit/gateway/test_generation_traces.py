@@ -3,29 +3,12 @@ import time
 from gateway.generations.caller import asks_now, caller
 from gateway.generations.tracing import GenerationTraces
 from shared.errors import LoadFailed
-from shared.schemas.generation import ChatTurn, GenerationFailed, GenerationParams, GenerationRequest
-from shared.tracing.spans import EndedSpan, Spans
+from shared.schemas.generation import GenerationFailed, GenerationRequest
+from shared.tracing.spans import Spans
+from tests.helpers.kept_spans import KeptSpans
+from tests.helpers.messages import generation_request
 
-REQUEST = GenerationRequest(
-    generation_id="gen_1",
-    request_id="mine",
-    user="ann",
-    chat_id="c",
-    model="m",
-    variant="v",
-    messages=(ChatTurn(role="user", content="secret"),),
-    params=GenerationParams(),
-)
-
-
-class KeptSpans(Spans):
-    is_on = True
-
-    def __init__(self) -> None:
-        self.kept: list[EndedSpan] = []
-
-    def add(self, span: EndedSpan) -> None:
-        self.kept.append(span)
+REQUEST = generation_request("gen_1", content="secret")
 
 
 def test_a_failed_generation_names_its_error_and_nobody() -> None:

@@ -4,24 +4,15 @@ from inference_worker.attempt_traces import AttemptTraces
 from inference_worker.engine import TokenEvent
 from inference_worker.running_generation import RunningGeneration
 from inference_worker.text.variant_text import VariantText
-from shared.schemas.generation import GenerationParams, GenerationRequest, GenerationStarted
 from shared.schemas.tracing import TraceContext
 from shared.schemas.workers import Generate
-from shared.tracing.spans import EndedSpan, Spans
+from shared.tracing.spans import EndedSpan
+from tests.helpers.kept_spans import KeptSpans
+from tests.helpers.messages import generation_request, generation_started
 
 TEXT = VariantText.byte_level()
 TRACE, OWN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CONTEXT = TraceContext(traceparent=f"00-{TRACE}-{OWN}-01", began_ns=0)
-
-
-class KeptSpans(Spans):
-    is_on = True
-
-    def __init__(self) -> None:
-        self.kept: list[EndedSpan] = []
-
-    def add(self, span: EndedSpan) -> None:
-        self.kept.append(span)
 
 
 def begun(attempt: int = 1) -> RunningGeneration:
@@ -29,20 +20,7 @@ def begun(attempt: int = 1) -> RunningGeneration:
     ticks = iter(range(1000))
     assignment = Generate(generation_id="g", attempt=attempt, variant="m:v", waited_ms=5.0)
     generation = RunningGeneration(assignment, clock=lambda: next(ticks) / 100)
-    request = GenerationRequest(
-        generation_id="g",
-        request_id="r",
-        user="ann",
-        chat_id="c",
-        model="m",
-        variant="v",
-        messages=(),
-        params=GenerationParams(),
-    )
-    frame = GenerationStarted(
-        generation_id="g", model="m", variant="v", device="CPU", worker_id="w", prompt_tokens=7, dropped_turns=0
-    )
-    generation.started(frame, TEXT.stream(request, end_token_ids={2}))
+    generation.started(generation_started(), TEXT.stream(generation_request(), end_token_ids={2}))
     return generation
 
 

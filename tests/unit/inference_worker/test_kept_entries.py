@@ -10,15 +10,9 @@ from inference_worker.running_generation import RunningGeneration
 from inference_worker.text.variant_text import VariantText
 from shared.ids import new_id
 from shared.journal import EntryKind, NewEntry, encode_frame
-from shared.schemas.generation import (
-    Channel,
-    GenerationDelta,
-    GenerationParams,
-    GenerationRequest,
-    GenerationStarted,
-    TokenScore,
-)
+from shared.schemas.generation import Channel, GenerationDelta, TokenScore
 from shared.schemas.workers import Generate
+from tests.helpers.messages import generation_request, generation_started
 
 TEXT = VariantText.byte_level()
 
@@ -69,28 +63,10 @@ def test_the_end_is_known() -> None:
 def test_a_delta_of_an_open_answer_keeps_few_bytes() -> None:
     """The accident: a frame holds its encoder's whole buffer, and a thousand open answers take 4 kB for each delta."""
     generation_id = new_id("gen")
-    request = GenerationRequest(
-        generation_id=generation_id,
-        request_id="r",
-        user="ann",
-        chat_id="c",
-        model="m",
-        variant="v",
-        messages=(),
-        params=GenerationParams(),
-    )
+    request = generation_request(generation_id)
     running = RunningGeneration(Generate(generation_id=generation_id, attempt=1, variant="m:v", waited_ms=0))
-    started = GenerationStarted(
-        generation_id=generation_id,
-        model="m",
-        variant="v",
-        device="CPU",
-        worker_id="w",
-        prompt_tokens=1,
-        dropped_turns=0,
-    )
     kept = KeptEntries(generation_id, 1)
-    kept.add(running.started(started, TEXT.stream(request, end_token_ids={2})))
+    kept.add(running.started(generation_started(generation_id), TEXT.stream(request, end_token_ids={2})))
     (token_id,) = TEXT.tokenizer.encode("a")
 
     def answer(deltas: int) -> None:

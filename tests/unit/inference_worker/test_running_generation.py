@@ -12,29 +12,16 @@ from inference_worker.text.channels import Part, joined
 from inference_worker.text.variant_text import VariantText
 from shared.errors import InternalError, WorkerLost
 from shared.journal import JournalEntry, NewEntry
-from shared.schemas.generation import EngineOptions, GenerationParams, GenerationRequest, GenerationStarted
+from shared.schemas.generation import EngineOptions, GenerationParams
 from shared.schemas.workers import Generate
+from tests.helpers.messages import generation_request, generation_started
 
 TEXT = VariantText.byte_level()
 EOS = 2
 
 
-def request(*, stop: tuple[str, ...] = (), options: EngineOptions | None = None) -> GenerationRequest:
-    return GenerationRequest(
-        generation_id="g",
-        request_id="r",
-        user="ann",
-        chat_id="c",
-        model="m",
-        variant="v",
-        messages=(),
-        params=GenerationParams(stop=stop),
-        options=options or EngineOptions(),
-    )
-
-
 def stream(*stops: str) -> AnswerStream:
-    return TEXT.stream(request(stop=stops), end_token_ids={EOS})
+    return TEXT.stream(generation_request(params=GenerationParams(stop=stops)), end_token_ids={EOS})
 
 
 def generation(attempt: int = 1, waited_ms: float = 5.0) -> RunningGeneration:
@@ -44,10 +31,7 @@ def generation(attempt: int = 1, waited_ms: float = 5.0) -> RunningGeneration:
 
 
 def started(running: RunningGeneration, text: AnswerStream) -> NewEntry:
-    frame = GenerationStarted(
-        generation_id="g", model="m", variant="v", device="CPU", worker_id="w", prompt_tokens=7, dropped_turns=0
-    )
-    return running.started(frame, text)
+    return running.started(generation_started(), text)
 
 
 def event(text: str, finish: Finish | None = None, extra: tuple[int, ...] = ()) -> TokenEvent:
@@ -204,11 +188,11 @@ def test_a_failover_goes_on_inside_a_tool_call() -> None:
     options = EngineOptions(tool_format="hermes", reasoning_format="think_tags")
     for cut in range(len(call)):
         first, second = generation(), generation(attempt=2)
-        text = TEXT.stream(request(options=options), end_token_ids={EOS})
+        text = TEXT.stream(generation_request(options=options), end_token_ids={EOS})
         entries = [started(first, text)]
         for character in call[:cut]:
             entries += first.advance(event(character)).entries
-        again = TEXT.stream(request(options=options), end_token_ids={EOS})
+        again = TEXT.stream(generation_request(options=options), end_token_ids={EOS})
         entries.append(second.resumed(journaled(entries), again, prompt_tokens=7, worker_id="w2"))
         entries += second.advance(event(call[cut:], Finish.STOP, (EOS,))).entries
         frames = [orjson.loads(entry.frame) for entry in entries if entry.kind == "delta"]

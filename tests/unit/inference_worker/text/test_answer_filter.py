@@ -11,7 +11,8 @@ from inference_worker.text.variant_text import VariantText
 from shared.catalog import StreamRules, load_catalog
 from shared.catalog.chat_form import STREAM_RULES_FILE
 from shared.errors import VariantCorrupt
-from shared.schemas.generation import EngineOptions, GenerationParams, GenerationRequest
+from shared.schemas.generation import EngineOptions, GenerationParams
+from tests.helpers.messages import generation_request
 from tests.helpers.tiny_llama import write_tiny_tokenizer
 
 RULES = StreamRules(drop=("[INST]", "[/INST]", "ab", "abcd"), replace={"[[训练时间]]": "2023年"})
@@ -71,20 +72,6 @@ def test_the_rules_of_the_catalogue(model: str, written: str, expected: str) -> 
     assert told(rules, written) == expected
 
 
-def request(**options: object) -> GenerationRequest:
-    return GenerationRequest(
-        generation_id="g",
-        request_id="r",
-        user="ann",
-        chat_id="c",
-        model="m",
-        variant="v",
-        messages=(),
-        params=GenerationParams(stop=("!",)),
-        options=EngineOptions.model_validate(options),
-    )
-
-
 @pytest.mark.parametrize(
     ("options", "written", "shown"),
     [
@@ -103,7 +90,10 @@ def test_a_variants_rules_hold_for_its_chats(
     (tmp_path / STREAM_RULES_FILE).write_text(rules.model_dump_json())
     text = VariantText.from_folder(tmp_path)
     for step in (1, 3, 100):
-        stream = text.stream(request(**options), end_token_ids=())
+        request = generation_request(
+            params=GenerationParams(stop=("!",)), options=EngineOptions.model_validate(options)
+        )
+        stream = text.stream(request, end_token_ids=())
         token_ids = text.tokenizer.encode(written)
         pieces = [stream.push(token_ids[at : at + step]) for at in range(0, len(token_ids), step)]
         assert "".join(part.text for piece in (*pieces, stream.flush()) for part in piece.parts) == shown

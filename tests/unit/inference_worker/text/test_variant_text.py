@@ -9,22 +9,15 @@ from inference_worker.text.template_renderer import TemplateRenderer
 from inference_worker.text.variant_text import VariantText
 from shared.errors import ContextLengthExceeded, InvalidRequest
 from shared.schemas.generation import EngineOptions, GenerationParams, GenerationRequest
+from tests.helpers.messages import generation_request
 
 TEXT = VariantText.byte_level()
 EOS, IM_START = 2, 1
 
 
 def request(stop: tuple[str, ...] = (), max_new_tokens: int = 50, **options: object) -> GenerationRequest:
-    return GenerationRequest(
-        generation_id="g",
-        request_id="r",
-        user="ann",
-        chat_id="c",
-        model="m",
-        variant="v",
-        messages=(),
-        params=GenerationParams(stop=stop, max_new_tokens=max_new_tokens),
-        options=EngineOptions.model_validate(options),
+    return generation_request(
+        params=GenerationParams(stop=stop, max_new_tokens=max_new_tokens), options=EngineOptions.model_validate(options)
     )
 
 
