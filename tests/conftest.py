@@ -1,5 +1,6 @@
 """Fixtures that many tests share. Importable code stands in ``tests/helpers``."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,12 @@ from converter_worker.demo_model import find_packaged_gguf, prepare_demo_checkpo
 from shared.redis_client import AsyncRedis, create_redis
 from tests.helpers.demo_store import MODEL, demo_data_dir
 from tests.helpers.redis_server import RedisServer
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start: a shell's job in the background hands down that it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

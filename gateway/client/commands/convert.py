@@ -61,7 +61,11 @@ def convert(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the source.")] = None,
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let the source's own Python code run in the converter, with all that the converter may do.")
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Let the source's own Python code run in the converter, with all that the converter may do.",
+        ),
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job ends.")] = False,
     log: Annotated[bool, typer.Option("--log", help="With --follow: print what the stages print, too.")] = False,
