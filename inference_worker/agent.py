@@ -14,7 +14,7 @@ from inference_worker.command_reader import read_commands
 from inference_worker.devices import Devices, discover_devices
 from inference_worker.engine_choice import choose_engine
 from inference_worker.generation_runner import GenerationRunner
-from inference_worker.host_cores import HostCores
+from inference_worker.host_cores import HostCores, usable_cores
 from inference_worker.host_memory import HostMemory
 from inference_worker.idle_unloading import unload_deleted, unload_idle
 from inference_worker.journal_writer import JournalWriter
@@ -83,6 +83,7 @@ class Agent(PoolListener):
         self._renderer = TemplateRenderer()
         self._store = ModelStore(settings.store_path)
         self._host_id = settings.host_id or platform.node()
+        self._cores = usable_cores()
         self._memory = HostMemory(
             HostLedger(self._redis),
             host_id=self._host_id,
@@ -94,7 +95,7 @@ class Agent(PoolListener):
                 settings, self._store, load_catalog(settings.catalog_dir), self._device_name, tuple(devices.names)
             ),
             self._redis,
-            HostCores(self._registry, host_id=self._host_id, fixed=settings.inference_threads),
+            HostCores(self._registry, settings, describe=lambda: self._describe(self._worker_id())),
         )
         self._preloaded = preloaded_variants(settings.preload_models)
         self._pool = ReplicaPool(settings, self._store, self._memory, self)
@@ -265,6 +266,7 @@ class Agent(PoolListener):
             device_name=self._device_name,
             engine=choose_engine(self._settings.engine, model_type="", device=self._settings.device),
             state="draining" if self._draining else "ready",
+            cores=self._cores,
             replicas=replicas,
             max_replicas=self._settings.max_replicas,
             free_memory_bytes=free_memory_bytes(),

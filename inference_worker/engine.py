@@ -73,8 +73,9 @@ class Speculation:
 class EngineSpec:
     """What to load and with what limits; plain values, so that it can cross a process boundary as JSON.
 
-    `threads` 0 leaves the number to the runtime. `kv_cache_bytes` caps the memory of attention states, or
-    `num_kv_blocks` does where it is set. Without `dynamic_split_fuse` a prompt is computed in one step.
+    `threads` 0 leaves the number to the runtime. The process is held to `cores`, where there are any.
+    `kv_cache_bytes` caps the memory of attention states, or `num_kv_blocks` does where it is set. Without
+    `dynamic_split_fuse` a prompt is computed in one step.
     `step_target_ms` is what one step should take with every slot busy; the engine sizes its steps on the host for it,
     unless `max_num_batched_tokens` says the size (in tokens) that an earlier start found.
     `properties` go to the device plugin; `options` are the engine's own.
@@ -85,6 +86,7 @@ class EngineSpec:
     device: str = "CPU"
     slots: int = 32
     threads: int = 0
+    cores: tuple[int, ...] = ()
     kv_cache_bytes: int = 1 << 30
     num_kv_blocks: int | None = None
     step_target_ms: float = 120.0
@@ -107,7 +109,8 @@ class EngineSpec:
         if speculation is not None:
             draft_dir = speculation["draft_dir"]
             speculation = Speculation(**{**speculation, "draft_dir": None if draft_dir is None else Path(draft_dir)})
-        return cls(**{**values, "model_dir": Path(values["model_dir"]), "speculation": speculation})
+        model_dir, cores = Path(values["model_dir"]), tuple(values["cores"])
+        return cls(**{**values, "model_dir": model_dir, "cores": cores, "speculation": speculation})
 
 
 @dataclass(frozen=True, slots=True)

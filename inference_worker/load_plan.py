@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -102,6 +102,9 @@ def plan_load(variant: str, ground: PlanningGround, stored: VariantEngine, cores
     )
     _check_speculation(variant, effective.config, engine)
     need = _sample_need(variant, ground) if engine == "sample" else _need(variant, ground, manifest, effective.config)
+    if int(effective.config.properties.get("INFERENCE_NUM_THREADS", cores.threads)) > len(cores.cores):
+        # By somebody's word there are more threads than cores: held there, they would stand in each other's way.
+        cores = replace(cores, cores=())
     return LoadPlan(variant, engine, effective, cores, need, kind)
 
 

@@ -93,6 +93,7 @@ class LoadedReplica:
             context_length=serving.engine.context_length if serving else None,
             memory_bytes=serving.process.resident_bytes() if serving else None,
             reserved_bytes=reserved_bytes,
+            cores=self.plan.cores.cores,
             pinned=pinned,
             idle_seconds=round(self.idle_seconds(), 1),
             load_progress=self.load_progress if self.state == "loading" else None,

@@ -117,6 +117,7 @@ def _spec(
         device=settings.device,
         slots=slots,
         threads=threads,
+        cores=plan.cores.cores,
         kv_cache_bytes=config.kv_cache_bytes or 0,
         num_kv_blocks=config.num_kv_blocks,
         step_target_ms=settings.step_target_ms,

@@ -150,6 +150,8 @@ def run_replica(
     spec = _receive_spec(agent)
     if spec is None:
         return 0
+    if spec.cores:
+        _hold_to(spec.cores)
     engine: Engine | None = None
     try:
         engine = create_engine(spec)
@@ -174,6 +176,14 @@ def _receive_spec(agent: AgentConnection) -> EngineSpec | None:
         if isinstance(message, StartEngine):
             return message.spec
     return None
+
+
+def _hold_to(cores: Sequence[int]) -> None:
+    """Have every thread that is started from now on run on these cores."""
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError as error:  # The container's cores were changed since its worker looked.
+        _log.warning("replica_not_pinned", extra={"cores": list(cores), "reason": str(error)})
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -219,6 +219,10 @@ class InferenceSettings(CommonSettings):
         ge=1,
         description="CPU threads of a replica; where not set, all cores divided by the CPU workers of the host.",
     )
+    cpu_pinning: Literal["share", "off"] = Field(
+        "share",
+        description="`share` holds replicas to their part of the cores where several CPU workers share a host.",
+    )
     load_timeout_seconds: float = Field(600.0, gt=0, description="Longest time that loading a variant may take.")
     drain_grace_seconds: float = Field(
         30.0, ge=0, description="How long a stopping worker goes on with running generations."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inference_worker.config_layers import host_kind
 from inference_worker.devices import Devices
 from inference_worker.engines.factory import create_engine
-from inference_worker.host_cores import CoreShare, usable_cores
+from inference_worker.host_cores import CoreShare, usable_threads
 from inference_worker.load_plan import PlanningGround, plan_load
 from inference_worker.loading import read_assets
 from inference_worker.text.text_shelf import TextShelf
@@ -66,7 +66,7 @@ def load_candidate(
     store = ModelStore(settings.store_path)
     name = "sample" if settings.engine == "sample" else devices.full_name(settings.device)
     ground = PlanningGround(settings, store, load_catalog(settings.catalog_dir), name, tuple(devices.names))
-    cores = CoreShare(settings.inference_threads or usable_cores(), alone=True)
+    cores = CoreShare(settings.inference_threads or usable_threads(), alone=True)
     kind = host_kind(settings.device, name, cores.threads)
     tuning = Tuning(device=settings.device, host_kind=kind, mode="throughput", config=config)
     plan = plan_load(variant, ground, VariantEngine(tunings=(tuning,)), cores)

@@ -25,6 +25,7 @@ class ReplicaInfo(Message):
     context_length: int | None = None
     memory_bytes: int | None = Field(None, description="Resident memory of the process.")
     reserved_bytes: int = Field(0, description="Memory of the host that is reserved for it.")
+    cores: tuple[int, ...] = Field((), description="CPU cores that it is held to; none where it may use all.")
     pinned: bool = Field(False, description="It is never ended to make room or for being idle.")
     idle_seconds: float = Field(0.0, description="How long nothing has been assigned to it.")
     load_progress: float | None = None
@@ -49,6 +50,7 @@ class WorkerInfo(Message):
     device_name: str
     engine: str
     state: Literal["starting", "ready", "draining"]
+    cores: tuple[int, ...] = Field((), description="CPU cores that it may run on.")
     replicas: tuple[ReplicaInfo, ...] = ()
     max_replicas: int
     free_memory_bytes: int | None = None
