@@ -60,6 +60,8 @@ _log = get_logger(__name__)
 #: How long gateways fail what waits for a variant that could not be loaded, before it is tried again.
 LOAD_FAILURE_SECONDS = 5
 _GOODBYE_SECONDS = 5.0
+#: Within this time workers that are started together have registered.
+_NEIGHBOURS_SECONDS = 3.0
 
 
 class Agent(PoolListener):
@@ -172,7 +174,13 @@ class Agent(PoolListener):
             self._memory.run(),
             self._loads.run(),
             self._pool.watch(),
-            preload(self._preloaded, self._store, lambda variant: self._loads.load(variant, lasting=True)),
+            preload(
+                self._preloaded,
+                self._store,
+                lambda variant: self._loads.load(variant, lasting=True),
+                # Where the operator names the host, he starts others on it: a share counts who is registered.
+                begin_after_seconds=_NEIGHBOURS_SECONDS if self._settings.host_id else 0.0,
+            ),
             unload_idle(self._pool, self._settings.idle_unload_seconds, self._is_pinned),
             unload_deleted(self._pool, self._store),
         ):

@@ -20,11 +20,14 @@ def preloaded_variants(names: str) -> frozenset[str]:
     return frozenset(name.strip() for name in names.split(",") if name.strip())
 
 
-async def preload(names: frozenset[str], store: ModelStore, load: Callable[[str], None]) -> None:
+async def preload(
+    names: frozenset[str], store: ModelStore, load: Callable[[str], None], *, begin_after_seconds: float = 0.0
+) -> None:
     """Load each variant once it is published; return when all are."""
     missing = sorted(names)
     if missing:
         _log.info("preload", variants=missing)
+        await asyncio.sleep(begin_after_seconds)
     while missing:
         for name in tuple(missing):
             if await asyncio.to_thread(is_published, name, store):

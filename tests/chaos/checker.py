@@ -6,6 +6,8 @@ the platform.
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.asks import HTTP_KINDS
@@ -19,37 +21,53 @@ from tests.chaos.verdict import Verdict
 _NAME = re.compile(r"\[(\w+)\]")
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One request's row, its client's other rows, and the frames of its generation, on whatever connection."""
+
+    ask: Row
+    own: list[Row] = field(default_factory=list)
+    frames: list[Row] = field(default_factory=list)
+
+
 def check(rows_path: Path, token_logs: Path, decoder: Decoder) -> list[Verdict]:
     """Return a verdict on every request of a run."""
     rows = read_rows(rows_path)
     made, _ = read_engine_logs(token_logs)
-    asks = {row["ask"]: row for row in rows if row["what"] == "ask"}
-    own: dict[str, list[Row]] = defaultdict(list)
-    generations: dict[str, str] = {}
-    frames: dict[str, list[Row]] = defaultdict(list)
     gateway_kills: dict[int, list[float]] = defaultdict(list)
     for row in rows:
         if row["what"] == "kill" and row["kind"] == "gateway":
             gateway_kills[row["gateway"]].append(row["t"])
+    by_name = _made_by_name(made, decoder)
+    verdicts = []
+    for heard in what_was_heard(rows):
+        name = heard.ask["ask"]
+        if heard.ask["kind"] in HTTP_KINDS:
+            verdicts.append(check_http_answer(heard.ask, heard.own, by_name.get(name, ()), gateway_kills, decoder))
+            continue
+        ids = {row["frame"]["generation_id"] for row in heard.frames}
+        answer = made.get(min(ids)) if ids else None
+        verdicts.append(check_socket_answer(heard.ask, heard.own, heard.frames, answer, decoder))
+    return verdicts
+
+
+def what_was_heard(rows: Iterable[Row]) -> list[Heard]:
+    """Return the requests in their order; a frame belongs to its generation's, whatever was asked when it came."""
+    found: dict[str, Heard] = {}
+    generations: dict[str, str] = {}
+    for row in rows:
+        if row["what"] == "ask":
+            found[row["ask"]] = Heard(row)
         elif row["what"] == "frame":
             frame = row["frame"]
             if frame["type"] == "generation.queued":
                 generations[frame["generation_id"]] = frame["request_id"]
             owner = generations.get(frame.get("generation_id", ""))
             if owner is not None and frame["type"] != "error":
-                frames[owner].append(row)
+                found[owner].frames.append(row)
         elif "ask" in row:
-            own[row["ask"]].append(row)
-    by_name = _made_by_name(made, decoder)
-    verdicts = []
-    for name, ask in asks.items():
-        if ask["kind"] in HTTP_KINDS:
-            verdicts.append(check_http_answer(ask, own[name], by_name.get(name, ()), gateway_kills, decoder))
-            continue
-        ids = {row["frame"]["generation_id"] for row in frames[name]}
-        answer = made.get(min(ids)) if ids else None
-        verdicts.append(check_socket_answer(ask, own[name], frames[name], answer, decoder))
-    return verdicts
+            found[row["ask"]].own.append(row)
+    return list(found.values())
 
 
 def _made_by_name(made: dict[str, MadeAnswer], decoder: Decoder) -> dict[str, list[MadeAnswer]]:

@@ -52,7 +52,8 @@ class Load:
         dice = random.Random(f"client {self._seed} {number}")
         scene = self._scene
         name = f"{scene.kind.name}{self._seed}c{number}"
-        client = SocketClient(name, scene.gateways, scene.kind.model, self._view, self._recorder, dice)
+        urls = [gateway.socket_url for gateway in scene.gateways]
+        client = SocketClient(name, urls, scene.kind.model, self._view, self._recorder, dice)
         asked = 0
         while not self._stop.is_set():
             asked += 1

@@ -25,8 +25,8 @@ def check_socket_answer(
         decoder: of the served variant.
     """
     verdict = Verdict(ask["ask"], ask["kind"])
-    _check_order(verdict, [row["frame"] for row in frames])
-    _check_client(verdict, rows)
+    check_order(verdict, [row["frame"] for row in frames])
+    check_client(verdict, rows)
     _check_cancel(verdict, rows, frames)
     if made is not None:
         verdict.blame(*made.problems)
@@ -36,7 +36,8 @@ def check_socket_answer(
     return verdict
 
 
-def _check_order(verdict: Verdict, frames: Sequence[Row]) -> None:
+def check_order(verdict: Verdict, frames: Sequence[Row]) -> None:
+    """Hold the frames of one generation against what the protocol says of their order."""
     queued = {frame["generation_id"] for frame in frames}
     if len(queued) > 1:
         verdict.blame(f"one request became {len(queued)} generations")
@@ -58,7 +59,8 @@ def _check_order(verdict: Verdict, frames: Sequence[Row]) -> None:
     verdict.resumed = kinds.count("generation.resumed")
 
 
-def _check_client(verdict: Verdict, rows: Sequence[Row]) -> None:
+def check_client(verdict: Verdict, rows: Sequence[Row]) -> None:
+    """Blame what the client itself saw go wrong."""
     for row in rows:
         if row["what"] == "gave_up":
             verdict.blame("it never ended")

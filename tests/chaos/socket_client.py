@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import websockets
@@ -12,7 +12,7 @@ import websockets
 from tests.chaos.asks import Ask
 from tests.chaos.live_view import ENDS, LiveView
 from tests.chaos.recorder import Recorder
-from tests.helpers.services import ADMIN_KEY, Gateway
+from tests.helpers.services import ADMIN_KEY
 
 #: An answer that has not ended by then is given up, which the checker counts against the platform.
 GIVE_UP_SECONDS = 120.0
@@ -28,10 +28,19 @@ class SocketClient:
     """Asks one thing after the other on one connection at a time."""
 
     def __init__(
-        self, name: str, gateways: list[Gateway], model: str, view: LiveView, recorder: Recorder, dice: random.Random
+        self,
+        name: str,
+        socket_urls: Sequence[str],
+        model: str,
+        view: LiveView,
+        recorder: Recorder,
+        dice: random.Random,
+        *,
+        key: str = ADMIN_KEY,
     ) -> None:
         self._name = name
-        self._gateways = gateways
+        self._socket_urls = socket_urls
+        self._key = key
         self._model = model
         self._view = view
         self._recorder = recorder
@@ -89,10 +98,10 @@ class SocketClient:
 
     async def _connected(self, ask: Ask) -> websockets.ClientConnection:
         if self._socket is None:
-            gateway = self._dice.randrange(len(self._gateways))
+            gateway = self._dice.randrange(len(self._socket_urls))
             self._socket = await websockets.connect(
-                self._gateways[gateway].socket_url,
-                additional_headers={"Authorization": f"Bearer {ADMIN_KEY}"},
+                self._socket_urls[gateway],
+                additional_headers={"Authorization": f"Bearer {self._key}"},
                 compression=None,
                 max_size=None,
                 open_timeout=5,

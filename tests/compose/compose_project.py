@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = ROOT / "deploy" / "compose.yaml"
+#: What runs without a profile.
+SERVICES = ("redis", "proxy", "gateway", "converter", "inference-cpu")
 #: An image's build is the longest single step: torch is unpacked and compiled to byte code.
 COMMAND_SECONDS = 1200
 
@@ -26,19 +30,31 @@ class Process:
     command: str
 
 
+@dataclass(frozen=True)
+class Image:
+    """What a container was made from; `revision` is the image's label."""
+
+    name: str
+    revision: str
+
+
 @dataclass
 class ComposeProject:
     """One project of its own name, settings and port; nothing of another project is touched.
 
     Attributes:
         settings: what an operator would write into deploy/.env.
+        scales: how many containers of each service are to run.
         durations: seconds of each step, for the summary.
+        figures: what else a test found out, for the summary.
     """
 
     name: str
     settings: dict[str, str]
     env_file: Path
+    scales: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 1))
     durations: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run docker-compose with this project's file, name and settings; its output is in a failure's message."""
@@ -54,6 +70,26 @@ class ComposeProject:
         """Run a script of deploy/bin for this project."""
         settings = {"COMPOSE": " ".join(self.command()), **self.settings}
         return _run([str(ROOT / "deploy" / "bin" / name), *arguments], check=check, settings=settings)
+
+    def bring_up(self, *, timeout_seconds: float = 180, **scales: int) -> None:
+        """Start what is missing of every service and wait until so many are healthy.
+
+        Args:
+            timeout_seconds: longest time that it may take.
+            scales: changed numbers of containers, with `_` for `-` in a service's name.
+        """
+        self.scales |= {service.replace("_", "-"): count for service, count in scales.items()}
+        options = (f"--scale={service}={count}" for service, count in self.scales.items())
+        self.run("up", "--detach", "--no-recreate", *options, *self.scales)
+        deadline = time.monotonic() + timeout_seconds
+        while not self.is_whole():
+            assert time.monotonic() < deadline, f"not healthy: {self.health()}\n{self.logs(tail=40)}"
+            time.sleep(1)
+
+    def is_whole(self) -> bool:
+        """Tell whether as many containers of each service are healthy as are to run."""
+        healthy = Counter(service for service, state in self.health() if state == "healthy")
+        return all(healthy[service] == count for service, count in self.scales.items())
 
     def timed(self, step: str, *arguments: str) -> None:
         """Run docker-compose and note how long it took."""
@@ -73,10 +109,7 @@ class ComposeProject:
         """Return each container's service with its health, or its state where it has no health check."""
         service = '{{index .Config.Labels "com.docker.compose.service"}}'
         health = "{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}"
-        containers = self.containers()
-        if not containers:
-            return []
-        lines = _run(["docker", "inspect", "--format", f"{service} {health}", *containers]).stdout.splitlines()
+        lines = self.inspect(f"{service} {health}", *self.containers())
         return sorted((name, state) for name, state in (line.split() for line in lines))
 
     def wait_until_healthy(self, containers: int, *, timeout_seconds: float) -> None:
@@ -101,8 +134,7 @@ class ComposeProject:
 
     def image_sizes(self) -> dict[str, int]:
         """Return the bytes of each image that the running containers use."""
-        template = "{{.Config.Image}}"
-        names = set(_run(["docker", "inspect", "--format", template, *self.containers()]).stdout.split())
+        names = set(self.inspect("{{.Config.Image}}", *self.containers()))
         return {
             name: int(_run(["docker", "image", "inspect", "--format", "{{.Size}}", name]).stdout)
             for name in sorted(names)
@@ -119,9 +151,33 @@ class ComposeProject:
         # Where one did not answer, the addresses that were asked are separated by commas: the last one did.
         return [entry["gateway"].split(", ")[-1] for entry in entries if path in ("", entry["path"])]
 
-    def kill_one(self, service: str) -> None:
-        """End one container of a service as a crash would; the engine does not start it again."""
-        _run(["docker", "kill", self.containers(service)[0]])
+    def images(self, service: str) -> list[Image]:
+        """Return the image of each running container of a service."""
+        template = '{{.Config.Image}} {{index .Config.Labels "org.opencontainers.image.revision"}}'
+        lines = (line.partition(" ") for line in self.inspect(template, *self.containers(service)))
+        return [Image(name, revision) for name, _, revision in lines]
+
+    def kill(self, container: str) -> None:
+        """End a container by `docker kill`; the engine does not start it again."""
+        _run(["docker", "kill", "--signal=KILL", container])
+
+    def start(self, container: str) -> None:
+        """Start a container that was killed."""
+        _run(["docker", "start", container])
+
+    def crash(self, container: str) -> None:
+        """End a container's first process, and the others with it, as a crash would; wait until the engine restarts it."""
+        [before] = self.inspect("{{.State.Pid}}", container)
+        assert int(before) > 1, f"{container} does not run"
+        os.kill(int(before), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while self.inspect("{{.State.Pid}}", container)[0] in ("0", before):
+            assert time.monotonic() < deadline, f"{container} is not started again"
+            time.sleep(0.1)
+
+    def inspect(self, template: str, *containers: str) -> list[str]:
+        """Return what the engine tells of each container."""
+        return _run(["docker", "inspect", "--format", template, *containers]).stdout.splitlines() if containers else []
 
     def down(self) -> None:
         """Remove the containers, networks and volumes; the images stay, so that the next build is short."""

@@ -15,6 +15,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_now
 from websockets.typing import Origin
 
+SOURCE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+MODEL = "smollm2-135m-instruct"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -32,13 +35,13 @@ class PlatformClient:
 
     def __init__(self, port: int, key: str, *, certificate: Path | None = None) -> None:
         authority = f"127.0.0.1:{port}"
-        self._http_url = f"http://{authority}"
-        self._socket_url = f"ws://{authority}/api/v1/ws"
+        self.http_url = f"http://{authority}"
+        self.socket_url = f"ws://{authority}/api/v1/ws"
         self._trust: ssl.SSLContext | None = None
         if certificate is not None:
-            self._http_url, self._socket_url = f"https://{authority}", f"wss://{authority}/api/v1/ws"
+            self.http_url, self.socket_url = f"https://{authority}", f"wss://{authority}/api/v1/ws"
             self._trust = ssl.create_default_context(cafile=str(certificate))
-        self._http = httpx.Client(base_url=self._http_url, verify=self._trust or True, timeout=60, trust_env=False)
+        self._http = httpx.Client(base_url=self.http_url, verify=self._trust or True, timeout=60, trust_env=False)
         self.key = key
         self._headers = {"Authorization": f"Bearer {key}"}
 
@@ -58,6 +61,20 @@ class PlatformClient:
         """Return the status that a caller without a key gets."""
         return self._http.get(path).status_code
 
+    def status_with_key(self, path: str, key: str) -> int:
+        """Return the status that a caller with another key gets."""
+        return self._http.get(path, headers={"Authorization": f"Bearer {key}"}).status_code
+
+    def ended_chat(self, chat_id: str, *, timeout_seconds: float = 20) -> dict[str, Any]:
+        """Return a chat once its answers are stored."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            chat: dict[str, Any] = self.get(f"/api/v1/chats/{chat_id}")
+            if all(message["status"] != "running" for message in chat["messages"]):
+                return chat
+            assert time.monotonic() < deadline, f"an answer of {chat_id} is never stored as ended"
+            time.sleep(0.2)
+
     def post_bytes(self, path: str, length_bytes: int) -> httpx.Response:
         """Post a body of so many bytes and return whatever is answered."""
         return self._http.post(path, content=b" " * length_bytes, headers=self._headers)
@@ -73,9 +90,9 @@ class PlatformClient:
     def socket_status_of_a_page(self, *, origin: str = "") -> int:
         """Ask for a socket by a page's cookie, from the page's own origin or another; return the answer's status."""
         cookie = {"Cookie": self.sign_in()["cookie"]}
-        place = Origin(origin or self._http_url)
+        place = Origin(origin or self.http_url)
         try:
-            with connect_now(self._socket_url, additional_headers=cookie, origin=place, proxy=None, ssl=self._trust):
+            with connect_now(self.socket_url, additional_headers=cookie, origin=place, proxy=None, ssl=self._trust):
                 return 101
         except InvalidStatus as error:
             return error.response.status_code
@@ -101,13 +118,20 @@ class PlatformClient:
         wanted = (model, variant, "ready")
         return sum((replica["model"], replica["variant"], replica["state"]) == wanted for replica in replicas)
 
+    def wait_for_replicas(self, model: str, variant: str, count: int, *, timeout_seconds: float = 180) -> None:
+        """Wait until so many workers have a variant loaded."""
+        deadline = time.monotonic() + timeout_seconds
+        while self.ready_replicas(model, variant) != count:
+            assert time.monotonic() < deadline, self.get("/api/v1/replicas")
+            time.sleep(0.5)
+
     async def chat(self, model: str, content: str, *, request_id: str, max_new_tokens: int = 48) -> Answer:
         """Ask one question in a new chat over a socket of its own and read the answer to its end."""
         frame = {
             "type": "chat.send", "request_id": request_id, "chat_id": None, "model": model, "content": content,
             "params": {"temperature": 0, "max_new_tokens": max_new_tokens},
         }  # fmt: skip
-        async with connect(self._socket_url, additional_headers=self._headers, proxy=None, ssl=self._trust) as socket:
+        async with self._socket() as socket:
             await socket.send(json.dumps(frame))
             pieces, seqs, worker_id = [], [], ""
             async for raw in socket:
@@ -124,6 +148,25 @@ class PlatformClient:
                     case "generation.failed" | "error":
                         raise AssertionError(f"the chat failed: {event['error']}")
         raise AssertionError("the socket closed before the answer ended")
+
+    async def resume(self, generation_id: str) -> list[tuple[int, str]]:
+        """Follow an answer from its beginning, over a new socket; return number and text of each delta."""
+        deltas: list[tuple[int, str]] = []
+        async with self._socket() as socket:
+            await socket.send(json.dumps({"type": "generation.resume", "generation_id": generation_id, "after_seq": 0}))
+            async for raw in socket:
+                event = json.loads(raw)
+                match event["type"]:
+                    case "generation.delta":
+                        deltas.append((event["seq"], event["text"]))
+                    case "generation.finished":
+                        return deltas
+                    case "generation.failed" | "error":
+                        raise AssertionError(f"{generation_id} cannot be resumed: {event['error']}")
+        raise AssertionError("the socket closed before the answer ended")
+
+    def _socket(self) -> connect:
+        return connect(self.socket_url, additional_headers=self._headers, proxy=None, ssl=self._trust)
 
     @staticmethod
     def _checked(response: httpx.Response) -> Any:

@@ -12,22 +12,11 @@ from tests.helpers.services import ADMIN_KEY, Gateway
 ANSWER = "#turns .answer:last-child"
 
 
-class Page:
-    """One browser on one gateway."""
+class ChatPage:
+    """What is on the page that a browser has open."""
 
-    def __init__(self, browser: Browser, gateway: Gateway) -> None:
+    def __init__(self, browser: Browser) -> None:
         self.browser = browser
-        self.gateway = gateway
-
-    def open_signed_in(self) -> None:
-        """Begin anew: no chat is open, nothing is set."""
-        self.browser.resize(DESKTOP)
-        self.browser.open("about:blank")
-        self.browser.open(self.gateway.url)
-        self.browser.until(lambda: self.signed_in or self.asks_for_key, what="the page")
-        if self.asks_for_key:
-            self.sign_in(ADMIN_KEY)
-        self.browser.until(lambda: self.browser.one("#question").is_enabled(), what="question box enabled")
 
     @property
     def signed_in(self) -> bool:
@@ -92,6 +81,38 @@ class Page:
         self.browser.until(listed, what=f"chat {title!r} listed")
         return found[0]
 
+    def open_admin(self, part: str) -> None:
+        """Go to a part of the administration: `models`, `people` or `usage`."""
+        self.browser.click("#open-admin")
+        self.browser.click(f"#admin-pages [href='#admin/{part}']")
+
+    def reload(self) -> None:
+        """Load the page anew where it is."""
+        self.browser.driver.refresh()
+        self.browser.until(lambda: self.signed_in, what="the page again")
+
+    def set_slider(self, name: str, value: float) -> None:
+        code = "const f = document.getElementById(arguments[0]); f.value = arguments[1];"
+        self.browser.script(f"{code} f.dispatchEvent(new Event('input'))", f"param-{name}", json.dumps(value))
+
+
+class Page(ChatPage):
+    """One browser on one gateway."""
+
+    def __init__(self, browser: Browser, gateway: Gateway) -> None:
+        super().__init__(browser)
+        self.gateway = gateway
+
+    def open_signed_in(self) -> None:
+        """Begin anew: no chat is open, nothing is set."""
+        self.browser.resize(DESKTOP)
+        self.browser.open("about:blank")
+        self.browser.open(self.gateway.url)
+        self.browser.until(lambda: self.signed_in or self.asks_for_key, what="the page")
+        if self.asks_for_key:
+            self.sign_in(ADMIN_KEY)
+        self.browser.until(lambda: self.browser.one("#question").is_enabled(), what="question box enabled")
+
     def stored(self) -> list[dict[str, object]]:
         """Return the messages that the gateway has stored of the open chat."""
         with self.gateway.client() as client:
@@ -103,22 +124,8 @@ class Page:
         with self.gateway.client() as client:
             return str(client.get(f"/api/v1/chats/{self.chat_id}").json()["leaf_message_id"])
 
-    def open_admin(self, part: str) -> None:
-        """Go to a part of the administration: `models`, `people` or `usage`."""
-        self.browser.click("#open-admin")
-        self.browser.click(f"#admin-pages [href='#admin/{part}']")
-
-    def reload(self) -> None:
-        """Load the page anew where it is."""
-        self.browser.driver.refresh()
-        self.browser.until(lambda: self.signed_in, what="the page again")
-
     def assert_nothing_lost(self, text: str) -> None:
         """Compare what is shown with what the model said and with what the finalizer stored."""
         assert self.answer == text
         self.browser.until(lambda: self.stored()[-1]["status"] == "done", what="the answer stored")
         assert self.stored()[-1]["content"] == text
-
-    def set_slider(self, name: str, value: float) -> None:
-        code = "const f = document.getElementById(arguments[0]); f.value = arguments[1];"
-        self.browser.script(f"{code} f.dispatchEvent(new Event('input'))", f"param-{name}", json.dumps(value))

@@ -1,0 +1,46 @@
+"""Another version takes the place of the running one while people chat."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from tests.chaos.recorder import Recorder
+from tests.compose.chats_under_load import chats_while
+from tests.compose.compose_project import ComposeProject
+from tests.compose.platform_client import MODEL, PlatformClient
+
+TAG, REVISION = "compose-test-next", "next"
+
+
+async def test_an_upgrade_loses_and_repeats_nothing(
+    scaled: ComposeProject, client: PlatformClient, tmp_path: Path
+) -> None:
+    """Accident: an answer ends with the gateway or the worker that is replaced, or is said twice by two of them."""
+    before = {service: set(scaled.containers(service)) for service in scaled.scales}
+    scaled.settings |= {"IMAGE_TAG": TAG, "REVISION": REVISION}
+    scaled.timed("build of the next version", "build")
+
+    async def upgrade(recorder: Recorder) -> None:
+        recorder.add("upgrade")
+        began = time.monotonic()
+        await asyncio.to_thread(scaled.script, "upgrade")
+        scaled.durations["upgrade under 20 chats"] = time.monotonic() - began
+
+    comparison = await chats_while(upgrade, client, tmp_path, seed=1)
+    scaled.figures["upgrade under 20 chats"] = str(comparison)
+    assert comparison.problems == []
+    assert comparison.deltas > 1000
+
+    for service, old in before.items():
+        containers = scaled.containers(service)
+        assert len(containers) == scaled.scales[service]
+        assert not old & set(containers)
+        assert {image.name.rpartition(":")[2] for image in scaled.images(service)} == {TAG}
+    assert {image.revision for service in ("gateway", "inference-cpu") for image in scaled.images(service)} == {
+        REVISION
+    }
+    # The first gateway is found by its number, as before.
+    assert scaled.execute("gateway", "ovchat", "models").returncode == 0
+    client.wait_for_replicas(MODEL, "int4", 3)
