@@ -166,7 +166,7 @@ class ComposeProject:
         _run(["docker", "start", container])
 
     def crash(self, container: str) -> None:
-        """End a container's first process, and the others with it, as a crash would; wait until the engine restarts it."""
+        """End a container's first process, and the others with it, as a crash would; the engine starts it again."""
         [before] = self.inspect("{{.State.Pid}}", container)
         assert int(before) > 1, f"{container} does not run"
         os.kill(int(before), signal.SIGKILL)
