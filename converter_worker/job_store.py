@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 import orjson
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from converter_worker.measurement import StageRecord, measured_figures, record_field, records_of
 from shared import keys
 from shared.conversion_job import EVENTS_MAX, JOB_TTL_SECONDS, event_fields, job_from_fields
 from shared.errors import PlatformError
+from shared.log import get_logger
 from shared.redis_client import SyncRedis
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, Stage, VariantResult
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
     RedisValue = bytes | bytearray | memoryview[int] | str | int | float
+
+log = get_logger(__name__)
 
 DONE = "done"
 #: How far back jobs are looked through for unfinished ones.
@@ -74,10 +77,16 @@ class JobStore:
         self._redis = redis
         self._worker_id = worker_id
         self._lease_ms = int(lease_seconds * 1000)
+        self._left_alone: set[str] = set()
 
     def find(self, conversion_id: str) -> JobView | None:
-        """Return a job, None where there is none."""
+        """Return a job; None where there is none, or one that only a newer converter can follow."""
         return self._view(self._redis.hgetall(keys.conversion_job(conversion_id)))
+
+    def is_unfinished(self, conversion_id: str) -> bool:
+        """Tell whether a job is queued or running, also one that only a newer converter can follow."""
+        state = cast(bytes | None, self._redis.hget(keys.conversion_job(conversion_id), "state"))
+        return state is not None and orjson.loads(state) not in ENDED
 
     def calibration_texts(self, name: str) -> list[str] | None:
         """Return calibration texts that a request brought, None where they are not kept any more."""
@@ -337,13 +346,25 @@ class JobStore:
         if not fields:
             return None
         extra = {name.decode(): orjson.loads(value) for name, value in fields.items()}
+        try:
+            job, records = job_from_fields(fields, to_follow=True), records_of(extra)
+        except ValidationError as error:
+            self._leave_alone(str(extra.get("conversion_id")), error)
+            return None
         return JobView(
-            job=job_from_fields(fields),
+            job=job,
             notes={name.removeprefix("note:"): value for name, value in extra.items() if name.startswith("note:")},
             claims={name: value for name, value in extra.items() if name.startswith("claim:")},
             updated_ms=int(extra.get("updated_ms") or extra["created_ms"]),
-            records=records_of(extra),
+            records=records,
         )
+
+    def _leave_alone(self, conversion_id: str, error: ValidationError) -> None:
+        """Say once that a job is left to the converters that know what it asks for."""
+        if conversion_id not in self._left_alone:
+            self._left_alone.add(conversion_id)
+            fields = [".".join(map(str, one["loc"])) for one in error.errors(include_url=False)]
+            log.warning("conversion_of_newer_version", conversion_id=conversion_id, unknown=fields[:3])
 
 
 def _lease_key(ticket: StageTicket) -> str:

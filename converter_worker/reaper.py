@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis.exceptions
+from kombu.exceptions import OperationalError
 
 from converter_worker.job_store import JobStore, JobView, StageTicket
 from shared.errors import StageCrashed
@@ -70,13 +71,16 @@ class Reaper:
         self._suspects: frozenset[tuple[object, ...]] = frozenset()
 
     def run(self, stopping: threading.Event, after_round: Callable[[], None]) -> None:
-        """Look again and again until `stopping` is set; `after_round` is called after each round that reached Redis."""
+        """Look again and again until `stopping` is set, and call `after_round` after each look."""
         while not stopping.wait(self._period_seconds):
-            try:
-                self.reap()
-                after_round()
-            except (redis.exceptions.RedisError, OSError) as error:
-                log.warning("reaper_round_failed", error=str(error))
+            # One by one: whatever breaks the one, this converter lives, and says so in the other.
+            for step in (self.reap, after_round):
+                try:
+                    step()
+                except (redis.exceptions.RedisError, OperationalError, OSError) as error:
+                    log.warning("reaper_round_failed", error=str(error))
+                except Exception:
+                    log.exception("reaper_round_broke")
 
     def reap(self) -> list[str]:
         """Look once; take up the jobs that the last round found abandoned too, and return their ids."""

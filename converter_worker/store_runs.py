@@ -15,7 +15,6 @@ from shared.errors import InternalError, PlatformError, VariantCorrupt, VariantN
 from shared.log import get_logger
 from shared.model_store import ModelStore
 from shared.redis_client import SyncRedis
-from shared.schemas.conversion import ENDED
 from shared.schemas.store import STORE_RUN_TTL_SECONDS, StoreRun, VariantCheck
 from shared.settings import ConverterSettings
 
@@ -94,8 +93,7 @@ class StoreRuns:
         if is_card_work(conversion_id) or is_reference(conversion_id):
             # Those that nothing waits for are removed by whoever makes the cards.
             return True
-        view = self.jobs.find(conversion_id)
-        return view is not None and view.job.state not in ENDED
+        return self.jobs.is_unfinished(conversion_id)
 
     def _known_sources(self) -> frozenset[str]:
         published = frozenset(manifest.source_model for manifest in self.store.manifests())

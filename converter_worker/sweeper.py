@@ -10,7 +10,6 @@ from converter_worker.job_store import JobStore
 from converter_worker.quality_folders import is_card_work, is_reference
 from shared.log import get_logger
 from shared.model_store import ModelStore
-from shared.schemas.conversion import ENDED
 
 log = get_logger(__name__)
 
@@ -58,5 +57,4 @@ class Sweeper:
         if is_card_work(conversion_id) or is_reference(conversion_id):
             # Whoever makes the quality cards clears away after them.
             return True
-        view = self._jobs.find(conversion_id)
-        return view is not None and view.job.state not in ENDED
+        return self._jobs.is_unfinished(conversion_id)

@@ -23,9 +23,16 @@ def job_fields(job: ConversionJob) -> dict[str, bytes]:
     return {name: orjson.dumps(value) for name, value in job.model_dump(mode="json").items()}
 
 
-def job_from_fields(fields: Mapping[bytes, bytes]) -> ConversionJob:
-    """Return the job that a hash holds."""
-    return _JOB.validate_python({name.decode(): orjson.loads(value) for name, value in fields.items()})
+def job_from_fields(fields: Mapping[bytes, bytes], *, to_follow: bool = False) -> ConversionJob:
+    """Return the job that a hash holds.
+
+    Of a job of a newer ovchat, what only that knows is left out, unless the job is read `to_follow` its recipes.
+
+    Raises:
+        ValidationError: a newer ovchat wrote something that cannot be left out.
+    """
+    read = {name.decode(): orjson.loads(value) for name, value in fields.items()}
+    return _JOB.validate_python(read, extra=None if to_follow else "ignore")
 
 
 def plan_digest(plan: ConversionPlan) -> str:

@@ -93,7 +93,8 @@ class ModelStore:
         """
         folder = self.variant_dir(model, variant)
         try:
-            manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+            # What a newer ovchat added is kept: its recipe is not that of a variant without it.
+            manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes(), extra="allow")
         except (FileNotFoundError, NotADirectoryError):
             raise VariantNotPublished(f"{model}:{variant} is not published in the model store.") from None
         except (OSError, ValidationError) as error:

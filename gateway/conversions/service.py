@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 import orjson
+from pydantic import ValidationError
 
 from gateway.conversion_client import ConversionTasks
 from gateway.conversions.planning import is_same_model, plan_conversion, plan_import, published_already
@@ -15,12 +16,15 @@ from shared import keys
 from shared.calibration import calibration_texts
 from shared.catalog import Catalog
 from shared.conversion_job import JOB_TTL_SECONDS, event_from_fields, job_fields, job_from_fields, plan_digest
-from shared.errors import ConversionNotFound, NameTaken
+from shared.errors import ConversionNotFound, InternalError, NameTaken
 from shared.ids import new_id
+from shared.log import get_logger
 from shared.redis_client import AsyncRedis
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest, ImportRequest
 from shared.scripts import load_script
 from shared.streams import read_stream
+
+log = get_logger(__name__)
 
 #: Milliseconds that a follower waits for the next event before it says that it still lives.
 FOLLOW_BLOCK_MS = 10_000
@@ -128,7 +132,12 @@ class ConversionService:
         fields = cast(dict[bytes, bytes], await self._redis.hgetall(keys.conversion_job(conversion_id)))
         if not fields:
             raise ConversionNotFound(f"There is no conversion {conversion_id!r}.", param="conversion_id")
-        return job_from_fields(fields)
+        try:
+            return job_from_fields(fields)
+        except ValidationError as error:
+            raise InternalError(
+                f"The conversion {conversion_id} was written by a newer ovchat. Update this gateway to read it."
+            ) from error
 
     async def recent(self, limit: int) -> list[ConversionJob]:
         """Return the newest jobs, newest first."""
@@ -137,7 +146,13 @@ class ConversionService:
             for conversion_id in ids:
                 pipeline.hgetall(keys.conversion_job(conversion_id.decode()))
             found = await pipeline.execute()
-        return [job_from_fields(fields) for fields in found if fields]
+        jobs = []
+        for conversion_id, fields in zip(ids, found, strict=True):
+            try:
+                jobs += [job_from_fields(fields)] if fields else []
+            except ValidationError:
+                log.warning("conversion_of_newer_version", conversion_id=conversion_id.decode())
+        return jobs
 
     async def cancel(self, conversion_id: str) -> ConversionJob:
         """Ask a job to stop: at once where it waits, by its worker where it runs; nothing where it has ended."""

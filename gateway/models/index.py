@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 from typing import cast
 
+from pydantic import ValidationError
+
 from shared import keys
 from shared.catalog import DEFAULT_VARIANT_ORDER, Catalog
 from shared.errors import ModelNotConverted, ModelNotFound, VariantNotPublished
+from shared.log import get_logger
 from shared.redis_client import AsyncRedis
 from shared.schemas.models import VariantRecord
+
+log = get_logger(__name__)
 
 
 class ModelIndex:
@@ -24,14 +29,15 @@ class ModelIndex:
         raw = cast(dict[bytes, bytes], await self._redis.hgetall(keys.VARIANTS))
         models: dict[str, list[VariantRecord]] = {}
         for name in sorted(raw):
-            record = VariantRecord.model_validate_json(raw[name])
-            models.setdefault(record.model, []).append(record)
+            record = _record(raw[name])
+            if record is not None:
+                models.setdefault(record.model, []).append(record)
         return {model: tuple(records) for model, records in models.items()}
 
     async def find(self, model: str, variant: str) -> VariantRecord | None:
         """Return a published variant by its exact names."""
-        raw = await self._redis.hget(keys.VARIANTS, f"{model}:{variant}")
-        return None if raw is None else VariantRecord.model_validate_json(raw)
+        raw = cast(bytes | None, await self._redis.hget(keys.VARIANTS, f"{model}:{variant}"))
+        return None if raw is None else _record(raw)
 
     async def default_variant(self, model: str, records: tuple[VariantRecord, ...]) -> str:
         """Return the variant that ``model`` alone means: the admin's choice, else int8, int4, fp16, any."""
@@ -94,3 +100,13 @@ class ModelIndex:
         if entry is not None and entry.id in published:
             return entry.id
         return next((model for model, records in published.items() if records[0].source_model == name), None)
+
+
+def _record(raw: bytes) -> VariantRecord | None:
+    """Return a record; None for one that only a newer gateway can read, which must not hide the others."""
+    try:
+        # What a newer converter added is kept: its recipe is not that of a variant without it.
+        return VariantRecord.model_validate_json(raw, extra="allow")
+    except ValidationError:
+        log.warning("variant_of_newer_version", record=raw[:200].decode(errors="replace"))
+        return None

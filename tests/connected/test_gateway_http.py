@@ -1,5 +1,6 @@
 """The gateway's HTTP side: who may ask, what is answered, and how a refusal reads."""
 
+import json
 import re
 import stat
 from collections.abc import Iterator
@@ -157,6 +158,31 @@ def test_a_published_variant_is_not_made_again(lone_gateway: Gateway) -> None:
         }
         error = assert_error(client.post("/api/v1/conversions", json=same), 409, "variant_exists")
         assert "weight format" in error["message"]
+
+
+def test_what_a_newer_version_wrote_hides_nothing_else(lone_gateway: Gateway, session_redis: RedisServer) -> None:
+    """While a platform is updated its gateways differ: a job of the newer one was an error of every list."""
+    with lone_gateway.client() as client, redis.Redis.from_url(session_redis.url) as database:
+        request = {"source_model": "org/Newer", "variants": ["int4"]}
+        newer, odd = (
+            client.post("/api/v1/conversions", json={**request, "name": name}).json() for name in ("newer", "odd")
+        )
+        for job, change in ((newer, {"recipe": {"rotation": True}}), (odd, {"weight_format": "nf3"})):
+            job["plan"]["variants"][0] |= change
+            database.hset(keys.conversion_job(job["conversion_id"]), "plan", json.dumps(job["plan"]))
+        record = (database.hget(keys.VARIANTS, "sample:int4") or b"").replace(b':"int4","recipe', b':"nf3","recipe')
+        database.hset(keys.VARIANTS, "sample:nf3", record)
+        jobs = [job["conversion_id"] for job in client.get("/api/v1/conversions").json()["data"]]
+        variants = [model["model"] for model in client.get("/api/v1/models").json()["data"]]
+        read = client.get(f"/api/v1/conversions/{newer['conversion_id']}")
+        unread = client.get(f"/api/v1/conversions/{odd['conversion_id']}")
+        database.delete(*(keys.conversion_job(job["conversion_id"]) for job in (newer, odd)))
+        database.hdel(keys.VARIANTS, "sample:nf3")
+    assert newer["conversion_id"] in jobs
+    assert odd["conversion_id"] not in jobs
+    assert variants == ["sample"]
+    assert read.json()["plan"]["variants"][0]["name"] == "int4"
+    assert "Update this gateway" in assert_error(unread, 500, "internal_error")["message"]
 
 
 def test_models_catalog_and_metrics(lone_gateway: Gateway) -> None:

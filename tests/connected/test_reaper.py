@@ -1,0 +1,107 @@
+"""The reaper on a real Redis: what breaks a round, and jobs that it cannot read."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from kombu.exceptions import OperationalError
+
+from converter_worker.job_store import JobStore, StageTicket
+from converter_worker.reaper import Reaper
+from converter_worker.sweeper import Sweeper
+from shared import keys
+from shared.conversion_job import job_fields
+from shared.ids import new_id
+from shared.model_store import ModelStore
+from shared.redis_client import SyncRedis, create_sync_redis
+from shared.schemas.conversion import ConversionJob, ConversionPlan
+from shared.schemas.models import Recipe, VariantRequest
+
+pytestmark = pytest.mark.connected
+LEASE_SECONDS = 0.05
+
+
+@pytest.fixture
+def state(redis_url: str) -> Iterator[SyncRedis]:
+    client = create_sync_redis("test", redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def jobs(state: SyncRedis) -> JobStore:
+    return JobStore(state, "w", LEASE_SECONDS)
+
+
+def write_job(state: SyncRedis) -> str:
+    """Write a job whose message is lost."""
+    variant = VariantRequest(name="int4", weight_format="int4", recipe=Recipe(ratio=1.0))
+    plan = ConversionPlan(source_model="org/model", model="model", variants=(variant,))
+    job = ConversionJob(conversion_id=new_id("conv"), plan=plan, state="queued", created_ms=1)
+    state.hset(keys.conversion_job(job.conversion_id), mapping=job_fields(job))  # type: ignore[arg-type]
+    state.zadd(keys.CONVERSIONS, {job.conversion_id: 1})
+    return job.conversion_id
+
+
+def write_newer_job(state: SyncRedis) -> str:
+    """Write a job with a recipe that has a field of which this version knows nothing."""
+    conversion_id = write_job(state)
+    plan = orjson.loads(state.hget(keys.conversion_job(conversion_id), "plan") or b"")
+    plan["variants"][0]["recipe"]["rotation"] = True
+    state.hset(keys.conversion_job(conversion_id), "plan", orjson.dumps(plan))
+    return conversion_id
+
+
+def test_the_reaper_outlives_what_breaks_a_round(state: SyncRedis, jobs: JobStore) -> None:
+    """The broker is away for a moment, or a job is odd: the thread ended, and with it heartbeats and sweeping."""
+    conversion_id = write_job(state)
+    sent: list[StageTicket] = []
+    breaks: list[Exception] = [OperationalError("the broker is away"), ValueError("odd")]
+    rounds, went_on = [0], threading.Event()
+
+    def send(ticket: StageTicket) -> None:
+        if breaks:
+            raise breaks.pop(0)
+        sent.append(ticket)
+
+    def after_round() -> None:
+        rounds[0] += 1
+        if rounds[0] == 1:
+            raise ValueError("odd")
+        if sent:
+            went_on.set()
+
+    reaper = Reaper(
+        jobs,
+        lambda: b"",
+        lease_seconds=LEASE_SECONDS,
+        send=send,
+        give_up=lambda ticket, error: None,
+        cancel=lambda ticket: None,
+    )
+    stopping = threading.Event()
+    thread = threading.Thread(target=reaper.run, args=(stopping, after_round))
+    thread.start()
+    try:
+        assert went_on.wait(10)
+    finally:
+        stopping.set()
+        thread.join(10)
+    assert sent[0] == StageTicket(conversion_id, "resolve", 4)
+
+
+def test_a_job_of_a_newer_version_is_left_to_newer_converters(state: SyncRedis, jobs: JobStore, tmp_path: Path) -> None:
+    """While a platform is updated its gateways are newer: one such job ended every older converter's reaper.
+
+    Nor may it be converted as if the recipe lacked what is not understood, or its work be cleared away.
+    """
+    newer, known = write_newer_job(state), write_job(state)
+    assert [view.job.conversion_id for view in jobs.unfinished()] == [known]
+    assert jobs.claim(StageTicket(newer, "resolve", 1)) is None
+    store = ModelStore(tmp_path)
+    store.staging_dir(newer)
+    store.staging_dir("conv_ended")
+    Sweeper(jobs, store, None).sweep()
+    assert [folder.name for folder in (tmp_path / ".staging").iterdir()] == [newer]
