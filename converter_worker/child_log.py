@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from converter_worker.redaction import without_secrets
+
 #: Of one stage, the first lines are told as they come, and the last when it ends; those between are only counted.
 FIRST_LINES, LAST_LINES = 200, 50
 LINE_CHARACTERS = 300
@@ -14,13 +16,8 @@ PAUSE_SECONDS = 0.5
 LINES_OF_EVENT = 40
 _READ_BYTES = 256 << 10
 
-#: Tokens by their form, keys in addresses and headers, for what the operator's own secrets do not cover.
-_SECRET_FORMS = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|ovk-[A-Za-z0-9_-]{16,})|(?<=[Bb]earer )\S+|(?<=://)[^\s/@:]+:[^\s/@]+(?=@)"
-)
 #: Colours and cursor movements of a terminal.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
-HIDDEN = "***"
 
 
 class ChildLog:
@@ -83,7 +80,7 @@ class ChildLog:
 
     def _take(self, raw: bytes) -> None:
         # Of a line that a progress bar has written again and again, the last state counts.
-        text = self._without_secrets(raw.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2])
+        text = without_secrets(raw.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2], self._secrets)
         text = _CONTROL.sub("", text).rstrip()
         if not text:
             return
@@ -95,11 +92,6 @@ class ChildLog:
         else:
             self._left_out += 1
             self._last.append(text)
-
-    def _without_secrets(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return _SECRET_FORMS.sub(HIDDEN, text)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []

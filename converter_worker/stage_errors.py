@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from converter_worker.model_code import is_refused_code, remote_code_needed
+from converter_worker.redaction import without_secrets
 from shared.errors import (
     DiskFull,
     InternalError,
@@ -113,4 +114,4 @@ def _by_message(message: str) -> type[PlatformError] | None:
 
 def _brief(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:_MESSAGE_LENGTH]
+    return without_secrets(lines[0] if lines else type(error).__name__)[:_MESSAGE_LENGTH]

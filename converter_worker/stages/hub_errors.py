@@ -1,12 +1,15 @@
 """What the model hub refuses, in words that say what to do."""
 
+from converter_worker.redaction import without_secrets
 from shared.errors import PlatformError, SourceGated, SourceNotFound
 
 
 def hub_error(error: Exception, name: str, revision: str | None, *, endpoint: str, has_token: bool) -> PlatformError:
-    """Return the platform's error for one that the hub's library raised; no message of it tells the token."""
+    """Return the platform's error for one that the hub's library raised, without a secret in it."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    # A mirror's address may hold an account.
+    endpoint = without_secrets(endpoint)
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, GatedRepoError):
         return _gated(name, endpoint, has_token=has_token)

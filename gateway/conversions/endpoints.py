@@ -114,12 +114,12 @@ async def _frames(state: GatewayState, standing: Standing, conversion_id: str, a
     """Yield the SSE text; ends early when the gateway drains or the key ends, and the client comes back if it may."""
     events = state.conversions.follow(conversion_id, after)
     interruptions = [asyncio.ensure_future(event.wait()) for event in (state.draining, standing.ended)]
+    following = None
     try:
         while True:
             following = asyncio.ensure_future(anext(events))
             await asyncio.wait({following, *interruptions}, return_when=asyncio.FIRST_COMPLETED)
             if any(interruption.done() for interruption in interruptions):
-                following.cancel()
                 return
             try:
                 step = following.result()
@@ -131,5 +131,7 @@ async def _frames(state: GatewayState, standing: Standing, conversion_id: str, a
                 entry_id, event = step
                 yield f"id: {entry_id}\nevent: conversion\ndata: {event.model_dump_json()}\n\n"
     finally:
-        for interruption in interruptions:
-            interruption.cancel()
+        # Who has left must not hold a connection to Redis that waits for the next event.
+        for waiting in (*interruptions, following):
+            if waiting is not None:
+                waiting.cancel()
