@@ -1,8 +1,7 @@
 """What a checkpoint folder says of itself without loading it: its configuration and the headers of its weights."""
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ _LENGTH_BYTES = 8
 #: Of the types that every safetensors version has.
 _DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _MAX_HEADER_BYTES = 100 << 20
-_SAMPLE_BYTES = 64 << 10
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "merges.txt")
 
 
@@ -114,28 +112,6 @@ def read_safetensors_header(file: Path) -> dict[str, TensorFacts]:
             f"{file.name} is damaged or not completely copied: {size} bytes of {wanted}.", param="source_model"
         )
     return tensors
-
-
-def local_revision(folder: Path) -> str:
-    """Return a name for a local folder's present content: from its files' names, sizes, heads and tails."""
-    return _revision(file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
-
-
-def file_revision(file: Path) -> str:
-    """Return a name for a local file's present content, as :func:`local_revision` does for a folder's."""
-    return _revision((file,))
-
-
-def _revision(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.name}\0{size}\0".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(_SAMPLE_BYTES))
-            stream.seek(max(0, size - _SAMPLE_BYTES))
-            digest.update(stream.read(_SAMPLE_BYTES))
-    return f"local-{digest.hexdigest()[:16]}"
 
 
 def _read_config(folder: Path) -> dict[str, object]:

@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter_worker.checkpoint_facts import file_revision, local_revision
 from converter_worker.demo_model import (
     DEMO_REVISION,
     DEMO_SOURCE_MODEL,
     find_packaged_gguf,
     prepare_demo_checkpoint,
 )
+from converter_worker.local_revision import file_revision, local_revision
 from shared.errors import SourceNotFound
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")

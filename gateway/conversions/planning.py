@@ -68,6 +68,11 @@ def ready_made_name(source_model: str) -> tuple[str, str | None]:
     return (found["model"], found["variant"]) if found else (last, None)
 
 
+def is_path(source_model: str) -> bool:
+    """Tell a folder or a file at the converter from a model of the hub; what a path holds may change."""
+    return source_model[:1] in ("/", ".", "~")
+
+
 def is_same_model(one: str, other: str) -> bool:
     """Tell whether two sources hold one model: the same source, or ready-made IR of the other's name."""
     if one == other:

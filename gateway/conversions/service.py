@@ -10,7 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from gateway.conversion_client import ConversionTasks
-from gateway.conversions.planning import is_same_model, plan_conversion, plan_import, published_already
+from gateway.conversions.planning import is_path, is_same_model, plan_conversion, plan_import, published_already
 from gateway.models.index import ModelIndex
 from shared import keys
 from shared.calibration import calibration_texts
@@ -65,8 +65,8 @@ class ConversionService:
         if records and not is_same_model(records[0].source_model, plan.source_model):
             raise _name_taken(plan.model, records[0].source_model)
         done = published_already(plan, records)
-        # Which variant an import is, only the converter sees.
-        complete = len(done) == len(plan.variants) and not is_import
+        # Which variant an import is, and whether a folder still holds what was converted, only the converter sees.
+        complete = len(done) == len(plan.variants) and not is_import and not is_path(plan.source_model)
         now_ms = int(time.time() * 1000)
         job = ConversionJob(
             conversion_id=new_id("conv"),

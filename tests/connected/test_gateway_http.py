@@ -160,6 +160,28 @@ def test_a_published_variant_is_not_made_again(lone_gateway: Gateway) -> None:
         assert "weight format" in error["message"]
 
 
+def test_what_is_published_is_answered_at_once_unless_its_source_may_have_changed(
+    lone_gateway: Gateway, session_redis: RedisServer, tmp_path: Path
+) -> None:
+    """A checkpoint is trained on in its folder: converted again it was "published already", and the old one served."""
+    record = publish_sample_variant(tmp_path, session_redis.url, model="done", variant="fp16")
+    with lone_gateway.client() as client, redis.Redis.from_url(session_redis.url) as database:
+
+        def submit(source_model: str) -> dict[str, Any]:
+            stands = record.model_copy(update={"source_model": source_model})
+            database.hset(keys.VARIANTS, record.key, stands.model_dump_json())
+            request = {"source_model": source_model, "name": "done", "variants": ["fp16"]}
+            accepted = client.post("/api/v1/conversions", json=request)
+            assert accepted.status_code == 202, accepted.text
+            client.delete(f"/api/v1/conversions/{accepted.json()['conversion_id']}")
+            return dict(accepted.json())
+
+        of_hub, of_folder = submit("tests/done"), submit("/checkpoints/done")
+        database.hdel(keys.VARIANTS, record.key)
+    assert (of_hub["state"], of_hub["progress"], of_hub["results"][0]["already_published"]) == ("succeeded", 1.0, True)
+    assert of_folder["state"] == "queued"
+
+
 def test_what_a_newer_version_wrote_hides_nothing_else(lone_gateway: Gateway, session_redis: RedisServer) -> None:
     """While a platform is updated its gateways differ: a job of the newer one was an error of every list."""
     with lone_gateway.client() as client, redis.Redis.from_url(session_redis.url) as database:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from converter_worker.checkpoint_facts import local_revision, read_facts, read_safetensors_header
+from converter_worker.checkpoint_facts import read_facts, read_safetensors_header
 from shared.errors import SourceCorrupt, SourceNotFound
 
 
@@ -71,10 +71,3 @@ def test_a_folder_without_weights_is_no_source(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").unlink()
     with pytest.raises(SourceNotFound, match="no weights"):
         read_facts(checkpoint)
-
-
-def test_the_revision_of_a_folder_follows_its_content(checkpoint: Path) -> None:
-    before = local_revision(checkpoint)
-    assert local_revision(checkpoint) == before
-    save_file({"a": np.ones((4, 8), np.float16), "b": np.ones(3, np.float32)}, checkpoint / "model.safetensors")
-    assert local_revision(checkpoint) != before
