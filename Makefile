@@ -10,7 +10,7 @@ CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
 # Where this is set, every process would compile torch and transformers anew: 11 s instead of 5 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env browser run test lint format types pytest bench large families chaos conversion-chaos compose-test lock clean
+.PHONY: help env browser prometheus run test lint format types pytest bench large families chaos conversion-chaos compose-test lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,11 @@ $(STAMP): requirements.lock $(wildcard deploy/locks/stack-*.lock) deploy/locks/o
 browser: ## install the Chromium of the page's tests and CJK fonts (root, Debian)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-noto-cjk >/dev/null
+
+# Unpacked, not installed: Debian's package would start it as a service.
+prometheus: ## get the Prometheus that the alerts are tested with into .cache (Debian)
+	mkdir -p .cache/prometheus
+	cd .cache/prometheus && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 
 run: $(STAMP) ## start the whole platform on this machine with the demo model; Ctrl-C stops it
 	@exec $(BIN)/ovchat up

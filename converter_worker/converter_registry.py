@@ -33,6 +33,7 @@ class ConverterRegistry:
 
     def present(self) -> ConverterInfo:
         """Return what this converter has now."""
+        disk_bytes, disk_free_bytes = disk_space(self._work_folder)
         return ConverterInfo(
             worker_id=self._worker_id,
             host=socket.gethostname(),
@@ -40,7 +41,8 @@ class ConverterRegistry:
             busy=self._gate.busy,
             memory_bytes=self._gate.budget_bytes,
             free_bytes=self._gate.free_bytes,
-            disk_free_bytes=free_disk_bytes(self._work_folder),
+            disk_free_bytes=disk_free_bytes,
+            disk_bytes=disk_bytes,
         )
 
     def beat(self) -> None:
@@ -106,8 +108,9 @@ class ConverterRegistry:
         return seconds * 1000 + microseconds // 1000
 
 
-def free_disk_bytes(folder: Path) -> int:
-    """Return the free space of the file system that a folder is on, or will be on."""
+def disk_space(folder: Path) -> tuple[int, int]:
+    """Return the bytes of the file system that a folder is on, or will be on, and how many of them are free."""
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    usage = shutil.disk_usage(folder)
+    return usage.total, usage.free

@@ -87,5 +87,11 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
         return cast(GatewayState, app.state.gateway)
 
     limited = BodyLimit(app, settings.max_body_bytes)
-    guarded = KeyGuard(limited, lambda: state().authenticator, lambda: state().credential_watch, is_on=is_on)
+    guarded = KeyGuard(
+        limited,
+        lambda: state().authenticator,
+        lambda: state().credential_watch,
+        is_on=is_on,
+        metrics_key=settings.metrics_key,
+    )
     return Callers(RequestIds(guarded)) if settings.otlp_endpoint else RequestIds(guarded)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 from collections.abc import Callable
 
 import redis.exceptions
+from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +24,8 @@ from shared.settings import GatewaySettings
 #: Paths that need no key. The page itself holds nothing: it asks for the key.
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/favicon.ico"})
 OPEN_PREFIX = "/static/"
+#: What the key of `OVCHAT_METRICS_KEY` opens.
+METRICS_PATH = "/metrics"
 #: Where a key is given for a session.
 SIGN_IN = ("POST", "/api/v1/session")
 #: Subprotocol that a browser's socket speaks; the key comes as a second one, because a page cannot set headers.
@@ -82,6 +86,7 @@ class KeyGuard:
         watch: Callable[[], CredentialWatch],
         *,
         is_on: bool,
+        metrics_key: SecretStr | None = None,
     ) -> None:
         """Guard an application.
 
@@ -90,11 +95,13 @@ class KeyGuard:
             authenticator: gives the one that the application's lifespan has made.
             watch: likewise.
             is_on: where not, whoever reaches the port is the admin; the port is on loopback then.
+            metrics_key: opens the metrics and nothing else. It is in no database, so they can be read without Redis.
         """
         self._app = app
         self._authenticator = authenticator
         self._watch = watch
         self._is_on = is_on
+        self._metrics_key = metrics_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its user, or refuse it."""
@@ -143,9 +150,15 @@ class KeyGuard:
         if credential is None:
             raise InvalidApiKey("Send your key as `Authorization: Bearer KEY`.")
         if credential.kind == "key":
+            if scope["path"] == METRICS_PATH and self._is_metrics_key(credential.secret):
+                return None
             return await self._authenticator().by_key(credential.secret, address_of(scope))
         _refuse_forgery(scope, headers)
         return await self._authenticator().by_session(credential.secret)
+
+    def _is_metrics_key(self, key: str) -> bool:
+        known = self._metrics_key
+        return known is not None and hmac.compare_digest(key.encode(), known.get_secret_value().encode())
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, standing: Standing) -> None:
         """Serve a socket as long as what opened it is good."""

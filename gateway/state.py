@@ -145,7 +145,7 @@ async def open_state(
             max_waiting=settings.max_waiting,
         )
         leadership = Leadership(transport, gateway_id=gateway_id)
-        reaper = Reaper(registry, leadership)
+        reaper = Reaper(registry, leadership, metrics)
         placements = Placements(redis)
         engines = VariantEngines(redis, transport)
         placer = Placer(transport, placements, engines, models, registry, leadership)

@@ -71,6 +71,11 @@ class GatewaySettings(CommonSettings):
     admin_key: SecretStr | None = Field(
         None, description="The admin's API key; where not set, made at first start in `DATA_DIR/admin.key`."
     )
+    metrics_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Key for Prometheus: it opens the gateway's `/metrics` and nothing else. A user's opens them too.",
+    )
     auth: Literal["on", "off"] = Field(
         "on", description="`off` lets everybody in as the admin; refused unless the gateway listens on loopback only."
     )

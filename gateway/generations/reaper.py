@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from gateway.generations.leadership import Leadership
+from gateway.health.metrics import GatewayMetrics
 from shared.log import get_logger
 from shared.registry import Registry
 
@@ -20,9 +21,10 @@ GRACE_SECONDS = 3.0
 class Reaper:
     """Takes silent workers out of the registry."""
 
-    def __init__(self, registry: Registry, leadership: Leadership) -> None:
+    def __init__(self, registry: Registry, leadership: Leadership, metrics: GatewayMetrics) -> None:
         self._registry = registry
         self._leadership = leadership
+        self._metrics = metrics
         self._last_look = 0.0
         self._patient_until = 0.0
 
@@ -35,6 +37,7 @@ class Reaper:
             reaped = await self._registry.reap(worker_id)
             if reaped is None:
                 continue
+            self._metrics.worker_lost()
             _log.warning("worker_lost", worker_id=worker_id, requeued=len(reaped.requeued), failed=len(reaped.spent))
 
     def _is_patient(self) -> bool:

@@ -11,13 +11,12 @@ from pydantic import BaseModel
 
 from gateway.dependencies import StateDep
 from gateway.exception_handlers import redis_error
-from gateway.health.pool_view import PoolView, look_at_pool
+from gateway.health.pool_metrics import PoolMetrics
+from gateway.health.pool_view import look_at_pool
+from gateway.health.redis_facts import PROBE_SECONDS, look_at_redis
 from shared.errors import Draining
 
 router = APIRouter(tags=["health"])
-
-#: Seconds within which Redis must answer for the gateway to count as ready.
-PROBE_SECONDS = 2.0
 
 
 class Health(BaseModel):
@@ -49,9 +48,14 @@ async def readyz(state: StateDep) -> Health:
 @router.get("/metrics", response_class=Response)
 async def metrics(state: StateDep) -> Response:
     """Return the metrics in Prometheus' text form; without those of the pool while Redis is away."""
+    databases = {"state": state.redis}
+    if state.settings.transport_url != state.settings.redis_url:
+        databases["transport"] = state.transport
+    redis_facts = await look_at_redis(databases)
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             pool = await look_at_pool(state.redis, state.transport, state.registry)
     except (redis.exceptions.RedisError, OSError):
-        pool = PoolView()
-    return Response(state.metrics.render(pool), media_type=CONTENT_TYPE_LATEST)
+        pool = None
+    shown = PoolMetrics(pool, redis_facts, state.settings.max_waiting)
+    return Response(state.metrics.render(shown), media_type=CONTENT_TYPE_LATEST)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from gateway.exception_handlers import STATUS_BY_CODE
-from gateway.health.pool_view import PoolView
+from gateway.health.pool_metrics import PoolMetrics
 from shared.errors import PlatformError
 from shared.schemas.generation import GenerationFailed, GenerationFinished, GenerationStarted, Timings
 from shared.waiting_queue import Move
@@ -60,9 +60,7 @@ class GatewayMetrics:
         self._answer_length = self._histogram(
             "vllm:request_generation_tokens", "Generated tokens of one generation.", LENGTH_BUCKETS
         )
-        self._waiting = self._gauge("vllm:num_requests_waiting", "Generations in queues.", "model_name")
-        self._workers = self._gauge("ovchat:workers", "Living inference workers.", "device")
-        self._conversions = self._gauge("ovchat:conversions", "Conversion jobs that are kept.", "state")
+        self._workers_lost = Counter("ovchat:workers_lost", "Workers that fell silent.", registry=self.registry)
         self.sockets = Gauge("ovchat:websocket_connections", "Open sockets.", registry=self.registry)
 
     def generation_ended(
@@ -103,23 +101,16 @@ class GatewayMetrics:
         """Count a request that was refused before it was queued."""
         self._rejections.labels(model_name, str(STATUS_BY_CODE[error.code]), error.code).inc()
 
-    def render(self, pool: PoolView) -> bytes:
+    def worker_lost(self) -> None:
+        """Count a worker that this gateway took out of the registry because it was silent."""
+        self._workers_lost.inc()
+
+    def render(self, pool: PoolMetrics) -> bytes:
         """Return the text exposition, with the gauges as of now."""
-        for gauge in (self._waiting, self._workers, self._conversions):
-            gauge.clear()
-        for device, count in pool.workers.items():
-            self._workers.labels(device).set(count)
-        for variant, count in pool.waiting.items():
-            self._waiting.labels(variant).set(count)
-        for state, count in pool.conversions.items():
-            self._conversions.labels(state).set(count)
-        return generate_latest(self.registry)
+        return generate_latest(self.registry) + generate_latest(pool)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels or _MODEL, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...] = LATENCY_BUCKETS) -> Histogram:
         return Histogram(name, text, _MODEL, buckets=buckets, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)

@@ -20,4 +20,5 @@ class ConverterInfo(Message):
     memory_bytes: int = Field(description="Most memory that its stages may take together.")
     free_bytes: int = Field(description="How much of that a further stage could take now.")
     disk_free_bytes: int = Field(description="Free space where it works and publishes.")
+    disk_bytes: int = Field(0, description="Size of that file system; 0 where an older converter does not say.")
     seen_ms: int = Field(0, description="When it last said so, by Redis' clock.")

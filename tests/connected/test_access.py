@@ -17,7 +17,8 @@ from tests.helpers.variants import publish_sample_variant
 
 pytestmark = pytest.mark.connected
 
-Visitor = Literal["anonymous", "wrong key", "user", "admin"]
+Visitor = Literal["anonymous", "wrong key", "metrics key", "user", "admin"]
+METRICS_KEY = "a-key-for-prometheus"
 
 
 class Access(NamedTuple):
@@ -110,7 +111,11 @@ def gateway(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
     with redis.Redis.from_url(session_redis.url) as client:
         client.flushall()
     publish_sample_variant(folder / "models", session_redis.url)
-    environment = {"OVCHAT_REDIS_URL": session_redis.url, "OVCHAT_DATA_DIR": str(folder)}
+    environment = {
+        "OVCHAT_REDIS_URL": session_redis.url,
+        "OVCHAT_DATA_DIR": str(folder),
+        "OVCHAT_METRICS_KEY": METRICS_KEY,
+    }
     gateway = Gateway(environment, folder / "log").start_ready()
     yield gateway
     gateway.stop()
@@ -123,9 +128,16 @@ def visitors(gateway: Gateway) -> Iterator[dict[Visitor, httpx.Client]]:
         with (
             gateway.client(key=None) as anonymous,
             gateway.client(key="wrong-key") as wrong,
+            gateway.client(key=METRICS_KEY) as metrics,
             gateway.client(key=key) as user,
         ):
-            yield {"anonymous": anonymous, "wrong key": wrong, "user": user, "admin": admin}
+            yield {
+                "anonymous": anonymous,
+                "wrong key": wrong,
+                "metrics key": metrics,
+                "user": user,
+                "admin": admin,
+            }
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +159,7 @@ def test_a_route_lets_in_whom_it_should(visitors: dict[Visitor, httpx.Client], m
     expected: dict[Visitor, int] = {
         "anonymous": access.anonymous,
         "wrong key": access.anonymous,
+        "metrics key": 200 if path == "/metrics" else access.anonymous,
         "user": access.user,
         "admin": access.admin,
     }

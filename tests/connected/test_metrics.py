@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from shared import keys
+from shared.schemas.converters import ConverterInfo
 from tests.helpers.accounts import make_key
 from tests.helpers.pool import Pool
 from tests.helpers.redis_server import RedisServer, free_port
@@ -29,6 +30,10 @@ ENDS = ("generation.finished", "generation.failed", "error")
 #: Each one sequence loses its cache once, after eight tokens; more than 120 tokens do not fit at all.
 METERED, PLAIN, BROKEN = "metered:int4", "plain:int4", "broken:int4"
 PREEMPTED_AFTER, CACHE_TOKENS, PREFIX_BLOCK = 8, 120, 4
+SILENT_SECONDS = 100
+CONVERTER = ConverterInfo(
+    worker_id="w-1", host="builder", slots=1, memory_bytes=8, free_bytes=4, disk_free_bytes=30, disk_bytes=100
+)
 
 
 @dataclass
@@ -180,11 +185,20 @@ class Script:
         self.story.ended.append(ended)
 
     def convert(self) -> None:
-        """One job waits, for there is no converter, and one is cancelled."""
+        """One job waits, one is cancelled, and one runs in silence on a converter that is written down by hand."""
         with self.gateway.client() as client:
-            bodies = [{"source_model": source, "variants": ["int8"]} for source in ("org/first", "org/second")]
-            jobs = [client.post("/api/v1/conversions", json=body).json() for body in bodies]
-            client.delete(f"/api/v1/conversions/{jobs[1]['conversion_id']}")
+            sources = ("org/first", "org/second", "org/third")
+            bodies = [{"source_model": source, "variants": ["int8"]} for source in sources]
+            jobs = [client.post("/api/v1/conversions", json=body).json()["conversion_id"] for body in bodies]
+            client.delete(f"/api/v1/conversions/{jobs[1]}")
+        with redis.Redis.from_url(self.pool.redis_url) as database:
+            seconds, _ = database.time()
+            heard_ms = (seconds - SILENT_SECONDS) * 1000
+            database.hset(keys.conversion_job(jobs[2]), mapping={"state": '"running"', "updated_ms": str(heard_ms)})
+            # It says so in the future, so that it lives as long as the story lasts.
+            database.hset(
+                keys.CONVERTERS, "w-1", CONVERTER.model_copy(update={"seen_ms": heard_ms * 2}).model_dump_json()
+            )
 
     def settle(self) -> None:
         """Return once everything that ended is counted and the engine is at rest."""
@@ -324,6 +338,25 @@ def test_gauges_tell_of_the_moment(story: Story) -> None:
     assert gateway_after.get("ovchat:websocket_connections") == 0
     assert gateway_after.get("ovchat:conversions", state="queued") == 1
     assert gateway_after.get("ovchat:conversions", state="cancelled") == 1
+    assert gateway_after.get("ovchat:conversions", state="running") == 1
+
+
+def test_gauges_tell_what_is_near_its_limit(story: Story) -> None:
+    before, middle, after = story.gateway
+    assert middle.get("ovchat:waiting_limit") == 1
+    assert 0 < middle.get("ovchat:longest_wait_seconds", model_name=PLAIN) < 60
+    assert after.get("ovchat:longest_wait_seconds") == 0
+    assert after.get("ovchat:unstored_generations") == 0
+    assert after.get("ovchat:workers_lost_total") == 0
+    assert SILENT_SECONDS <= after.get("ovchat:conversion_silent_seconds") < SILENT_SECONDS + 60
+    assert (before.get("ovchat:converters"), after.get("ovchat:converters")) == (0, 1)
+    assert after.get("ovchat:converter_disk_bytes", host="builder") == 100
+    assert after.get("ovchat:converter_disk_free_bytes", host="builder") == 30
+    assert middle.get("ovchat:redis_up", database="state") == 1
+    assert middle.get("ovchat:redis_memory_bytes", database="state") > 1 << 16
+    assert middle.get("ovchat:redis_memory_limit_bytes", database="state") == 0
+    assert middle.get("ovchat:redis_clients", database="state") > 1
+    assert middle.get("ovchat:redis_disk_failing", database="state") == 0
 
 
 def test_the_document_lists_what_is_exposed_and_where(story: Story) -> None:
@@ -344,4 +377,8 @@ def test_the_dashboard_shows_what_exists(story: Story) -> None:
     names = {name for expr in expressions for name in re.findall(r"\b(?:(?:vllm|ovchat):|process_)\w+", expr)}
     exposed = {name for _, middle, after in (story.gateway, story.worker) for name in (*middle.names(), *after.names())}
     assert names - exposed == set()
-    assert all(re.search(r"(?:vllm|ovchat):|process_", expr) for expr in expressions)
+    assert all(re.search(r"(?:vllm|ovchat):|process_|ALERTS", expr) for expr in expressions)
+    rules = (ROOT / "deploy" / "monitoring" / "alerts.yaml").read_text("utf-8")
+    asked = set(re.findall(r"\b(?:vllm|ovchat):\w+", rules))
+    assert len(asked) > 20
+    assert asked - exposed == set()

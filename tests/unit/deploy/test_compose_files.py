@@ -37,15 +37,19 @@ def test_an_image_has_its_own_code_and_the_shared_one_only(service: str) -> None
     assert folders == {"deploy", "shared", service}
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_an_image_is_made_with_the_locked_installer_and_the_projects_version(service: str) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+@pytest.mark.parametrize("service", [*SERVICES, "flower"])
+def test_an_image_is_made_with_the_locked_installer(service: str) -> None:
     [uv] = re.findall(r"^uv==(\S+)", (ROOT / "requirements.lock").read_text("utf-8"), flags=re.MULTILINE)
     assert f"ARG UV_VERSION={uv}\n" in _dockerfile(service)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_has_the_projects_version(service: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert f"ARG VERSION={project['version']}\n" in _dockerfile(service)
 
 
-@pytest.mark.parametrize("service", [*SERVICES, "redis", "proxy"])
+@pytest.mark.parametrize("service", [*SERVICES, "redis", "proxy", "prometheus", "grafana", "flower"])
 def test_an_image_needs_no_root_and_says_how_it_is(service: str) -> None:
     text = _dockerfile(service)
     assert re.findall(r"^USER (.*)$", text, flags=re.MULTILINE)[-1] == "10001:10001"
@@ -63,12 +67,19 @@ def test_only_the_converter_may_write_the_store() -> None:
 
 
 def test_only_the_proxy_is_published_and_it_cannot_reach_redis() -> None:
-    assert [name for name, service in SERVED.items() if "ports" in service] == ["proxy", "proxy-tls"]
+    ports = {name: service["ports"] for name, service in SERVED.items() if "ports" in service}
+    assert ports.keys() == {"proxy", "proxy-tls", "grafana", "flower"}
+    # What operators look at is seen from this host only, whatever is set.
+    assert [port for name in ("grafana", "flower") for port in ports[name] if not port.startswith("127.0.0.1:")] == []
     assert {name for name, service in SERVED.items() if "outside" in service["networks"]} == {
         "proxy", "proxy-tls", "converter",
     }  # fmt: skip
     assert not set(SERVED["proxy"]["networks"]) & set(SERVED["redis"]["networks"])
-    assert COMPOSE["networks"] == {"front": {"internal": True}, "inside": {"internal": True}, "outside": {}}
+    assert "inside" not in SERVED["grafana"]["networks"]
+    unmasked = {"driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"}}
+    assert COMPOSE["networks"] == {
+        "front": {"internal": True}, "inside": {"internal": True}, "outside": {}, "desk": unmasked,
+    }  # fmt: skip
 
 
 def test_redis_has_a_password_a_memory_limit_and_forgets_nothing() -> None:
@@ -143,7 +154,7 @@ def test_a_worker_of_another_host_is_the_same_but_for_where_redis_and_the_store_
     assert re.fullmatch(r"\$\{MODEL_STORE:\?.*\}:/models:ro", store)
 
 
-def test_the_first_environment_has_a_password_that_stays_and_that_only_its_owner_reads(tmp_path: Path) -> None:
+def test_the_first_environment_has_passwords_that_stay_and_that_only_its_owner_reads(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     script = shutil.copy(ROOT / "deploy" / "bin" / "first-env", tmp_path / "bin")
     shutil.copy(ROOT / "deploy" / ".env.example", tmp_path)
@@ -151,8 +162,10 @@ def test_the_first_environment_has_a_password_that_stays_and_that_only_its_owner
     for _ in range(2):
         said = subprocess.run([script], capture_output=True, text=True, check=True).stdout
         text = (tmp_path / ".env").read_text("utf-8")
-        [password] = re.findall(r"^OVCHAT_REDIS_PASSWORD=([0-9a-f]{48})$", text, flags=re.MULTILINE)
-        assert password not in said
+        secrets = dict(re.findall(r"^([A-Z_]+)=([0-9a-f]{48})$", text, flags=re.MULTILINE))
+        assert secrets.keys() == {"OVCHAT_REDIS_PASSWORD", "OVCHAT_METRICS_KEY", "GRAFANA_PASSWORD", "FLOWER_PASSWORD"}
+        assert [name for name, secret in secrets.items() if secret in said] == []
+        assert len(set(secrets.values())) == len(secrets)
         made.append(text)
     assert made[0] == made[1]
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600

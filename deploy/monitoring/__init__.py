@@ -1,0 +1,1 @@
+"""What watches the platform: Prometheus' configuration and alert rules, Grafana's provisioning, Celery Flower."""
