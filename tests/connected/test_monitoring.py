@@ -80,9 +80,12 @@ def dashboard_queries() -> list[str]:
 
 def test_every_query_of_the_dashboard_is_answered(used: Prometheus) -> None:
     queries = dashboard_queries()
-    answered = {query for query in queries if used.query(query)}
-    assert [query for query in queries if query not in answered and not UNSEEN.search(query)] == []
-    assert len(answered) > 30
+    expected = [query for query in queries if not UNSEEN.search(query)]
+    assert len(expected) > 30
+    # A target that was read a moment before an answer ended has its rate only after the next time.
+    wait_until(lambda: all(map(used.query, expected)), what="every rate seen")
+    for query in queries:
+        used.query(query)
 
 
 def test_every_rule_is_evaluated(used: Prometheus) -> None:
