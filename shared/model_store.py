@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -157,7 +158,7 @@ class ModelStore:
             watch: called now and then until the variant is published; may raise to break off.
 
         Raises:
-            VariantExists: another recipe or source is published under this name.
+            VariantExists: another recipe or source is published under this name, or what this ovchat cannot read.
             DiskFull, StoreUnwritable: nothing was published.
         """
         target = self.variant_dir(manifest.model, manifest.variant)
@@ -249,7 +250,7 @@ class ModelStore:
                 raise write_error(error, self.path) from error
 
     def _place(self, staged: Path, target: Path) -> None:
-        """Give a whole variant its name; a folder without a valid manifest that has the name goes out of the way."""
+        """Give a whole variant its name; a folder without a manifest that has the name goes out of the way."""
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             staged.rename(target)
@@ -262,10 +263,28 @@ class ModelStore:
         _fsync(target.parent)
 
     def _is_whole(self, folder: Path) -> bool:
+        """Tell whether a folder holds a variant.
+
+        Raises:
+            VariantExists: it has a manifest of a newer ovchat, or one that somebody changed; it may be served.
+            OSError: it cannot be told now.
+        """
+        model, variant = folder.parent.name, folder.name
         try:
-            self.manifest(folder.parent.name, folder.name)
-        except (VariantNotPublished, VariantCorrupt):
+            self.manifest(model, variant)
+        except VariantNotPublished:
             return False
+        except VariantCorrupt as error:
+            try:
+                if not isinstance(json.loads((folder / MANIFEST_NAME).read_bytes()), dict):
+                    return False
+            except ValueError:
+                return False
+            raise VariantExists(
+                f"The folder {model}/{variant} of the model store has a manifest that this ovchat cannot read: "
+                "published by a newer one, or changed by hand. Choose another variant name, or remove the folder.",
+                param="variants",
+            ) from error
         return True
 
     def _move_to_trash(self, folder: Path) -> None:

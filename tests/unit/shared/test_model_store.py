@@ -99,6 +99,24 @@ def test_damage_is_named(store: ModelStore, damage: str) -> None:
         store.check("demo", "int4", hashes=True)
 
 
+def test_what_may_be_a_whole_variant_is_never_replaced(store: ModelStore) -> None:
+    """A disk that answers with errors for a moment, or a newer ovchat's manifest: a served variant was deleted."""
+    store.publish(stage(store), a_manifest())
+    manifest = store.variant_dir("demo", "int4") / MANIFEST_NAME
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole.replace(b'"weight_format": "int4"', b'"weight_format": "nf3"'))
+    with pytest.raises(VariantExists, match="newer"):
+        store.publish(stage(store, "conv_2"), a_manifest())
+    manifest.unlink()
+    # Cannot be read, and is there.
+    manifest.mkdir()
+    with pytest.raises(StoreUnwritable):
+        store.publish(stage(store, "conv_3"), a_manifest())
+    manifest.rmdir()
+    manifest.write_bytes(whole)
+    store.check("demo", "int4", hashes=True)
+
+
 @pytest.mark.parametrize("name", ["..", ".staging", "a/b", "", "A", "x" * 97])
 def test_no_name_leads_out_of_the_store(store: ModelStore, name: str) -> None:
     with pytest.raises(VariantNotPublished):
