@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared.catalog.catalog import Catalog
 from shared.catalog.catalog_files import load_catalog
 from shared.catalog.chat_form import ChatForm, StreamRules
@@ -29,23 +31,21 @@ DEFAULT_CALIBRATION = "wikitext2"
 DEMO_MODEL = "smollm2-135m-instruct"
 
 
-def _is_wish(name: str, value: object) -> bool:
-    return value is not False or name == "sym"
-
-
 def complete_recipe(variant: VariantRequest, entry: CatalogEntry | None) -> VariantRequest:
     """Return the variant with every choice made: the request's, else the catalogue's, else the default."""
-    # What is switched off is what is not asked for: the two make the same variant.
-    asked = {
-        name: value for name, value in variant.recipe.model_dump(exclude_none=True).items() if _is_wish(name, value)
-    }
+    asked = variant.recipe.model_dump(exclude_none=True)
     if variant.weight_format == "fp16":
         recipe = Recipe()
     elif variant.weight_format == "int8":
-        recipe = Recipe(**{"sym": False, **asked})
+        recipe = _merged({"sym": False}, asked)
     else:
-        base = (entry.int4 if entry is not None else DEFAULT_INT4_RECIPE).model_dump()
-        recipe = Recipe(**{**base, **asked})
+        recipe = _merged((entry.int4 if entry is not None else DEFAULT_INT4_RECIPE).model_dump(), asked)
         if recipe.needs_texts and recipe.dataset is None:
             recipe = recipe.model_copy(update={"dataset": DEFAULT_CALIBRATION})
     return variant.model_copy(update={"recipe": recipe})
+
+
+def _merged(base: Mapping[str, object], asked: Mapping[str, object]) -> Recipe:
+    # What is switched off, also against the catalogue, is what nobody asks for: the two make the same variant.
+    wishes = {name: value for name, value in {**base, **asked}.items() if value is not False or name == "sym"}
+    return Recipe.model_validate(wishes)

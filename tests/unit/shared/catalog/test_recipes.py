@@ -26,6 +26,20 @@ def test_recipes_are_completed(variant: dict[str, object], source: str, expected
     assert complete_recipe(asked, load_catalog().find(source)).recipe == expected
 
 
+def test_a_request_switches_off_what_the_catalogue_chose() -> None:
+    """An entry of the operators with AWQ: `awq: false` was taken as nothing said, and the variant came with AWQ."""
+    entry = load_catalog().find("mistral-7b")
+    assert entry is not None
+    entry = entry.model_copy(update={"int4": Recipe(awq=True, sym=False, ratio=1.0)})
+    variant: dict[str, object] = {"name": "int4", "weight_format": "int4"}
+    plain, without = (
+        complete_recipe(VariantRequest.model_validate({**variant, "recipe": recipe}), entry).recipe
+        for recipe in ({}, {"awq": False, "sym": True})
+    )
+    assert plain == Recipe(awq=True, sym=False, ratio=1.0)
+    assert without == Recipe(sym=True, ratio=1.0)
+
+
 @pytest.mark.parametrize(
     "variants",
     [
