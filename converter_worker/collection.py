@@ -31,8 +31,9 @@ def collect(found: Iterable[FoundLeftover]) -> Iterator[Leftover]:
 def _free(leftover: FoundLeftover) -> Leftover:
     if leftover.is_needed():
         return _kept(leftover, "a conversion has begun to use it")
-    trash = leftover.path.with_name(f"{TRASH_PREFIX}{new_id('gone')}")
+    trash = leftover.trash / f"{TRASH_PREFIX}{new_id('gone')}"
     try:
+        leftover.trash.mkdir(exist_ok=True)
         leftover.path.rename(trash)
     except FileNotFoundError:
         return _kept(leftover, "it is gone already")

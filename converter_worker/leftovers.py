@@ -20,11 +20,15 @@ _CONVERSION = "conv_"
 
 @dataclass(frozen=True)
 class FoundLeftover:
-    """A left-over with where it stands; `is_needed` is asked again right before and after it is taken away."""
+    """A left-over with where it stands; `is_needed` is asked again right before and after it is taken away.
+
+    `trash` is the folder of the same file system in which it waits for its removal: one that is looked through again.
+    """
 
     item: Leftover
     path: Path
     is_needed: Callable[[], bool]
+    trash: Path
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,9 @@ class LeftoverSearch:
         item = Leftover(
             kind=kind, name=name, size_bytes=size_of(path), reason=reason, state="kept" if keep else "found"
         )
-        return FoundLeftover(item, path, is_needed)
+        # A model's own folder is not looked through.
+        in_model = kind in ("orphan", "damaged")
+        return FoundLeftover(item, path, is_needed, self.store.path / STAGING_NAME if in_model else path.parent)
 
 
 def size_of(path: Path) -> int:

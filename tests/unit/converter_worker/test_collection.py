@@ -1,21 +1,24 @@
 """What is freed, and what a conversion that comes in between gets back."""
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from converter_worker.collection import collect
 from converter_worker.hub_cache import hub_cache_folder
-from converter_worker.leftovers import FoundLeftover, size_of
+from converter_worker.leftovers import FoundLeftover, LeftoverSearch, size_of
 from converter_worker.sources import hub_repository
+from shared.model_store import ModelStore
 from shared.schemas.store import Leftover
 
 
 def found(path: Path, is_needed: Callable[[], bool] = lambda: False) -> FoundLeftover:
     path.mkdir(parents=True)
     (path / "file").write_bytes(b"12345")
-    return FoundLeftover(Leftover(kind="cache", name="x", size_bytes=5, reason="nobody"), path, is_needed)
+    return FoundLeftover(Leftover(kind="cache", name="x", size_bytes=5, reason="nobody"), path, is_needed, path.parent)
 
 
 def test_what_is_needed_by_then_stays(tmp_path: Path) -> None:
@@ -51,6 +54,35 @@ def test_what_was_fetched_anew_meanwhile_is_kept_and_the_old_one_freed(tmp_path:
 def test_two_collections_at_once_do_not_fail(tmp_path: Path) -> None:
     leftover = found(tmp_path / "x")
     assert [item.state for item in collect([leftover, leftover])] == ["freed", "kept"]
+
+
+def test_what_a_killed_collection_left_is_found_again(tmp_path: Path) -> None:
+    """A converter that was killed between the renaming and the removal left gigabytes that no collection saw."""
+    store = ModelStore(tmp_path / "models")
+    (store.path / "model" / "int4").mkdir(parents=True)
+    os.utime(store.path / "model" / "int4", (1, 1))
+    search = LeftoverSearch(
+        store=store,
+        scratch=None,
+        hub_cache=tmp_path / "hub",
+        demo_folder=tmp_path / "demo",
+        is_unfinished=lambda conversion_id: False,
+        sources_in_use=frozenset,
+        known_sources=frozenset,
+        demo_source="org/demo",
+    )
+    (orphan,) = search.found()
+
+    def end_after_the_renaming() -> bool:
+        if not orphan.path.exists():
+            raise SystemExit
+        return False
+
+    with pytest.raises(SystemExit):
+        list(collect([replace(orphan, is_needed=end_after_the_renaming)]))
+    (again,) = search.found()
+    assert [item.state for item in collect([again])] == ["freed"]
+    assert not any(store.path.rglob("*trash*"))
 
 
 def test_a_file_with_two_names_counts_once_and_a_link_hardly(tmp_path: Path) -> None:
