@@ -55,8 +55,8 @@ def resolve_source(
     """Tell what a source model's name means; prepares the demo model's checkpoint where that is meant.
 
     Raises:
-        SourceNotFound: a path that does not exist or is not below a root, or a text that is neither a path nor a hub
-            id.
+        SourceNotFound: a path that does not exist or is not below a root, or has a link that leads elsewhere, or a
+            text that is neither a path nor a hub id.
     """
     if packaged_demo and source_model.lower() == DEMO_SOURCE_MODEL.lower() and revision is None:
         gguf_file = find_packaged_gguf()
@@ -74,6 +74,7 @@ def resolve_source(
                 "exist: mount the checkpoint's folder into the converter, or name a hub id.",
                 param="source_model",
             )
+        _refuse_links_out(folder, local_roots)
         return LocalSource(folder, local_revision(folder))
     repository, file = hub_repository(source_model), _hub_file(source_model)
     if repository is None or (repository != source_model and file is None):
@@ -108,7 +109,7 @@ def _hub_file(source_model: str) -> str | None:
 def _below_a_root(folder: Path, roots: tuple[Path, ...]) -> Path:
     """Return where a folder really stands, its links followed; refuse it where that is not below a root."""
     place = folder.resolve()
-    if any(place.is_relative_to(root.resolve()) for root in roots):
+    if _is_below(place, roots):
         return place
     allowed = ":".join(map(str, roots)) or "empty now"
     raise SourceNotFound(
@@ -116,3 +117,18 @@ def _below_a_root(folder: Path, roots: tuple[Path, ...]) -> Path:
         "folders.",
         param="source_model",
     )
+
+
+def _refuse_links_out(folder: Path, roots: tuple[Path, ...]) -> None:
+    """Refuse a folder with a link that leads out of the roots: it would be read as the model's own."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not _is_below(path.resolve(), roots):
+            raise SourceNotFound(
+                f"{path.name} in {folder} is a link that leads out of the folders of OVCHAT_LOCAL_SOURCES. Copy the "
+                "file there, or name the folder that it leads to in that setting too.",
+                param="source_model",
+            )
+
+
+def _is_below(place: Path, roots: tuple[Path, ...]) -> bool:
+    return any(place.is_relative_to(root.resolve()) for root in roots)

@@ -46,6 +46,12 @@ def write_error(error: OSError, folder: Path) -> DiskFull | StoreUnwritable:
     )
 
 
+def _files_in(folder: Path) -> set[str]:
+    """Return the paths of a variant's files in its folder; what NFS keeps of a replaced file is none."""
+    files = (path for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith(".nfs"))
+    return {str(path.relative_to(folder)) for path in files} - {MANIFEST_NAME}
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -105,11 +111,11 @@ class ModelStore:
         return manifest
 
     def check(self, model: str, variant: str, *, hashes: bool = False) -> Manifest:
-        """Compare a variant's files with its manifest: their sizes, and their SHA-256 where asked.
+        """Compare a variant's files with its manifest: their sizes, and where asked their SHA-256 and number.
 
         Raises:
             VariantNotPublished: there is none.
-            VariantCorrupt: a file is missing or differs; the message names it.
+            VariantCorrupt: a file is missing, differs or was added; the message names it.
         """
         manifest = self.manifest(model, variant)
         folder = self.variant_dir(model, variant)
@@ -126,6 +132,12 @@ class ModelStore:
                     f"{model}:{variant} is damaged: {name} is not the file that was published "
                     f"({size_bytes} bytes, {record.size_bytes} published). Delete the variant and convert it again."
                 )
+        if hashes and (added := _files_in(folder) - manifest.files.keys()):
+            # Such as a chat template, which would be taken in the place of the one that was published.
+            raise VariantCorrupt(
+                f"{model}:{variant} has files that were not published: {', '.join(sorted(added)[:3])}. "
+                "Remove them, or delete the variant and convert it again."
+            )
         return manifest
 
     def staging_dir(self, conversion_id: str) -> Path:

@@ -127,6 +127,14 @@ def test_a_checkpoint_folder_stands_below_a_root(tmp_path: Path) -> None:
             resolve(wrong)
     with pytest.raises(SourceNotFound, match="empty now"):
         resolve(roots[0] / "model", ())
+    # As the hub's cache has it: links that stay below a root.
+    (roots[1] / "config.json").write_text("{}")
+    (roots[0] / "model" / "config.json").symlink_to(roots[1] / "config.json")
+    resolve(roots[0] / "model")
+    (outside / "secret.json").write_text("{}")
+    (roots[0] / "model" / "tokenizer.json").symlink_to(outside / "secret.json")
+    with pytest.raises(SourceNotFound, match=r"tokenizer\.json .* is a link that leads out"):
+        resolve(roots[0] / "model")
 
 
 def test_what_stands_under_its_final_name_is_whole(tmp_path: Path) -> None:

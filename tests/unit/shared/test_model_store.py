@@ -77,7 +77,7 @@ def test_a_half_copied_variant_is_not_listed_and_gives_way(store: ModelStore) ->
     assert store.check("demo", "int4", hashes=True).files["openvino_model.bin"].size_bytes == 4
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "flip", "manifest", "other"])
+@pytest.mark.parametrize("damage", ["truncate", "remove", "flip", "add", "manifest", "other"])
 def test_damage_is_named(store: ModelStore, damage: str) -> None:
     store.publish(stage(store), a_manifest())
     folder = store.variant_dir("demo", "int4")
@@ -89,6 +89,9 @@ def test_damage_is_named(store: ModelStore, damage: str) -> None:
             weights.unlink()
         case "flip":
             weights.write_bytes(b"0124")
+            store.check("demo", "int4")
+        case "add":
+            (folder / "sub" / "chat_template.jinja").write_text("{{ messages }}")
             store.check("demo", "int4")
         case "manifest":
             (folder / MANIFEST_NAME).write_text("{")
