@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package that nothing else here needs
 
-from shared.settings import known_names
+from shared.settings import GatewaySettings, InferenceSettings, known_names
 
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "deploy" / "docker"
 SERVICES = ("gateway", "converter_worker", "inference_worker")
+DEVICES = ("cpu", "gpu", "npu")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text("utf-8"))
 SERVED: dict[str, dict[str, Any]] = COMPOSE["services"]
 
@@ -62,7 +63,7 @@ def test_only_the_converter_may_write_the_store() -> None:
     mounts = {name: [v for v in s.get("volumes", []) if v.startswith("models:")] for name, s in SERVED.items()}
     assert {name: found for name, found in mounts.items() if found} == {
         "converter": ["models:/models"],
-        **{f"inference-{device}": ["models:/models:ro"] for device in ("cpu", "gpu", "npu")},
+        **{f"inference-{device}": ["models:/models:ro"] for device in DEVICES},
     }
 
 
@@ -119,6 +120,27 @@ def test_every_service_has_a_bounded_log_limits_a_grace_period_and_no_privileges
         assert service["init"], name
         # What may be written is in memory or in a volume.
         assert service["tmpfs"], name
+
+
+def test_a_service_is_given_longer_to_stop_than_its_settings_let_it_take() -> None:
+    taken = {
+        "gateway": GatewaySettings.model_fields["shutdown_grace_seconds"].default,
+        **{f"inference-{device}": InferenceSettings.model_fields["drain_grace_seconds"].default for device in DEVICES},
+    }
+    given = {name: float(SERVED[name]["stop_grace_period"].removesuffix("s")) for name in taken}
+    assert {name: (given[name], grace) for name, grace in taken.items() if given[name] <= grace} == {}
+
+
+def test_no_file_brings_a_secret_of_its_own() -> None:
+    """A password that everybody can read in the repository would be the one that most installations keep."""
+    secret = r"\w*(?:PASSWORD|PASSWD|SECRET|TOKEN|KEY|REDISCLI_AUTH)"
+    for path in [*sorted((ROOT / "deploy").glob("compose*.yaml")), *sorted(DOCKER.glob("*.Dockerfile"))]:
+        text = path.read_text("utf-8")
+        # Its default may be empty or a complaint.
+        assert re.findall(rf"\$\{{{secret}(?::?-[^}}]+)\}}", text) == [], path.name
+        assert re.findall(rf"^ *(?:ENV|ARG)? *{secret}(?:: |=)(?!\$\{{).+$", text, flags=re.MULTILINE) == [], path.name
+    example = (ROOT / "deploy" / ".env.example").read_text("utf-8")
+    assert re.findall(rf"^#?{secret}=.+$", example, flags=re.MULTILINE) == []
 
 
 def test_every_service_is_an_image_of_ours_with_a_health_check_of_its_own() -> None:
