@@ -10,7 +10,7 @@ CLEAN := unset $$(compgen -A variable -X '!OVCHAT_*') OVCHAT_;
 # Where this is set, every process would compile torch and transformers anew: 11 s instead of 5 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env browser prometheus run test lint format types pytest bench large families chaos conversion-chaos compose-test lock clean
+.PHONY: help env browser prometheus run test lint format types pytest bench large families chaos conversion-chaos compose-test lock sbom audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,12 @@ compose-test: $(STAMP) ## bring deploy/compose.yaml up on a container engine and
 
 lock: $(STAMP) ## resolve all lock files again; ARGS=--upgrade moves the pins
 	deploy/bin/lock $(ARGS)
+
+sbom: $(STAMP) ## write a bill of materials for each image to build/sbom
+	@$(BIN)/python -m deploy.supply.sbom $(ARGS)
+
+audit: $(STAMP) ## ask for known vulnerabilities and yanked releases of what the images install; needs a network
+	@$(BIN)/python -m deploy.supply.audit $(ARGS)
 
 clean: ## remove the environment and every cache, not the data
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache

@@ -9,10 +9,12 @@ RUN python3 -m venv /opt/uv \
  && python3 -m venv --without-pip /opt/ovchat
 # A lock file is complete, so nothing that it does not name is installed.
 COPY deploy/locks/flower.lock /build/
-RUN /opt/uv/bin/uv pip install --python /opt/ovchat/bin/python --no-cache --no-deps --compile-bytecode \
+RUN /opt/uv/bin/uv pip install --python /opt/ovchat/bin/python --no-cache --no-deps --no-build --compile-bytecode \
     --requirement /build/flower.lock
 
 FROM ${BASE_IMAGE}
+COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
+RUN ovchat-harden
 COPY --from=environment /opt/ovchat /opt/ovchat
 ENV PATH=/opt/ovchat/bin:$PATH \
     PYTHONPATH=/app \
@@ -29,8 +31,12 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
 CMD ["python", "-m", "deploy.monitoring.task_monitor"]
 # The image is not made when it cannot import what it runs.
 RUN python -c "import deploy.monitoring.task_monitor, flower.command"
+ARG BASE_IMAGE
+ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ovchat flower" \
       org.opencontainers.image.description="Shows the conversion tasks of ovchat" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"

@@ -9,7 +9,7 @@ RUN python3 -m venv /opt/uv \
  && python3 -m venv --without-pip /opt/ovchat
 # A lock file is complete, so nothing that it does not name is installed.
 COPY deploy/locks/gateway.lock /build/
-RUN /opt/uv/bin/uv pip install --python /opt/ovchat/bin/python --no-cache --no-deps --compile-bytecode \
+RUN /opt/uv/bin/uv pip install --python /opt/ovchat/bin/python --no-cache --no-deps --no-build --compile-bytecode \
     --requirement /build/gateway.lock
 
 FROM ${BASE_IMAGE}
@@ -17,6 +17,8 @@ FROM ${BASE_IMAGE}
 RUN groupadd --gid 10001 ovchat \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin ovchat \
  && install -d -o ovchat -g ovchat -m 0750 /data
+COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
+RUN ovchat-harden
 COPY --from=environment /opt/ovchat /opt/ovchat
 ENV PATH=/opt/ovchat/bin:$PATH \
     PYTHONPATH=/app \
@@ -42,9 +44,11 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
 CMD ["python", "-m", "gateway"]
 # The image is not made when it cannot import its service, or carries what it must not.
 RUN python -c "import importlib.util as u, gateway.__main__; assert not any(map(u.find_spec, ('torch', 'transformers', 'openvino')))"
+ARG BASE_IMAGE
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ovchat gateway" \
       org.opencontainers.image.description="HTTP and WebSocket front of ovchat, an LLM chat on OpenVINO" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"

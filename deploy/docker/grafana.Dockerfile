@@ -3,6 +3,8 @@
 ARG GRAFANA_IMAGE=grafana/grafana:12.1.1
 FROM ${GRAFANA_IMAGE}
 USER root
+COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
+RUN ovchat-harden
 RUN mkdir -p /data && chown 10001:10001 /data && chmod 0750 /data
 COPY deploy/monitoring/grafana-datasources.yaml /etc/ovchat/provisioning/datasources/prometheus.yaml
 COPY deploy/monitoring/grafana-dashboards.yaml /etc/ovchat/provisioning/dashboards/ovchat.yaml
@@ -27,6 +29,12 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
     CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:3000/api/health"]
 ENTRYPOINT ["ovchat-grafana"]
 CMD []
+ARG GRAFANA_IMAGE
+ARG VERSION=0.1.0
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ovchat grafana" \
       org.opencontainers.image.description="Dashboard of ovchat" \
-      org.opencontainers.image.licenses="AGPL-3.0-only"
+      org.opencontainers.image.licenses="AGPL-3.0-only" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${GRAFANA_IMAGE}"

@@ -9,7 +9,7 @@ RUN python3 -m venv /opt/uv \
  && python3 -m venv --without-pip /opt/ovchat
 # A lock file is complete, so nothing that it does not name is installed.
 COPY deploy/locks/inference.lock /build/
-RUN /opt/uv/bin/uv pip install --python /opt/ovchat/bin/python --no-cache --no-deps --compile-bytecode \
+RUN /opt/uv/bin/uv pip install --python /opt/ovchat/bin/python --no-cache --no-deps --no-build --compile-bytecode \
     --requirement /build/inference.lock
 
 FROM ${BASE_IMAGE}
@@ -29,6 +29,8 @@ RUN rm /drivers/inference.lock \
  && if [ $# -gt 0 ]; then \
       apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" && rm -rf /var/lib/apt/lists/*; \
     fi
+COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
+RUN ovchat-harden
 COPY --from=environment /opt/ovchat /opt/ovchat
 ENV PATH=/opt/ovchat/bin:$PATH \
     PYTHONPATH=/app \
@@ -50,9 +52,11 @@ HEALTHCHECK --interval=10s --timeout=8s --start-period=60s --retries=3 \
 CMD ["python", "-m", "inference_worker"]
 # The image is not made when it cannot import its service, or carries what it must not.
 RUN python -c "import importlib.util as u, inference_worker.__main__, openvino_genai, openvino_tokenizers; assert not any(map(u.find_spec, ('torch', 'transformers', 'celery')))"
+ARG BASE_IMAGE
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ovchat inference worker" \
       org.opencontainers.image.description="Serves OpenVINO IR from ovchat's model store, one device a worker" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"

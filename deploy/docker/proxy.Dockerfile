@@ -2,6 +2,8 @@
 # Written for the classic builder and BuildKit alike. Context: the repository's root.
 ARG NGINX_IMAGE=nginx:1.28-bookworm
 FROM ${NGINX_IMAGE}
+COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
+RUN ovchat-harden
 COPY deploy/docker/nginx.conf deploy/docker/to_gateway.conf /etc/ovchat/
 COPY deploy/docker/proxy /usr/local/bin/ovchat-proxy
 USER 10001:10001
@@ -15,6 +17,12 @@ ENTRYPOINT ["ovchat-proxy"]
 CMD []
 # The image is not made with a configuration that this nginx does not take.
 RUN ovchat-proxy -t
+ARG NGINX_IMAGE
+ARG VERSION=0.1.0
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ovchat proxy" \
       org.opencontainers.image.description="Published front of ovchat's gateways: HTTP, WebSocket, event streams, TLS" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${NGINX_IMAGE}"

@@ -71,16 +71,17 @@ class ComposeProject:
         settings = {"COMPOSE": " ".join(self.command()), **self.settings}
         return _run([str(ROOT / "deploy" / "bin" / name), *arguments], check=check, settings=settings)
 
-    def bring_up(self, *, timeout_seconds: float = 180, **scales: int) -> None:
+    def bring_up(self, *, timeout_seconds: float = 180, recreate: bool = False, **scales: int) -> None:
         """Start what is missing of every service and wait until so many are healthy.
 
         Args:
             timeout_seconds: longest time that it may take.
+            recreate: make containers anew whose settings have changed.
             scales: changed numbers of containers, with `_` for `-` in a service's name.
         """
         self.scales |= {service.replace("_", "-"): count for service, count in scales.items()}
         options = (f"--scale={service}={count}" for service, count in self.scales.items())
-        self.run("up", "--detach", "--no-recreate", *options, *self.scales)
+        self.run("up", "--detach", *([] if recreate else ["--no-recreate"]), *options, *self.scales)
         deadline = time.monotonic() + timeout_seconds
         while not self.is_whole():
             assert time.monotonic() < deadline, f"not healthy: {self.health()}\n{self.logs(tail=40)}"
@@ -182,6 +183,11 @@ class ComposeProject:
     def down(self) -> None:
         """Remove the containers, networks and volumes; the images stay, so that the next build is short."""
         self.run("down", "--volumes", "--remove-orphans", "--timeout", "30")
+
+
+def docker(*arguments: str) -> str:
+    """Run docker and return what it printed."""
+    return _run(["docker", *arguments]).stdout
 
 
 def stand_in_images() -> None:

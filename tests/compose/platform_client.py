@@ -57,6 +57,11 @@ class PlatformClient:
         """Post JSON and return the answer's."""
         return self._checked(self._http.post(path, json=body, headers=self._headers))
 
+    def delete(self, path: str) -> None:
+        """Delete a resource."""
+        answer = self._http.delete(path, headers=self._headers)
+        assert answer.status_code == 204, answer.text
+
     def status_without_key(self, path: str) -> int:
         """Return the status that a caller without a key gets."""
         return self._http.get(path).status_code

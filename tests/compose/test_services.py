@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.compose.compose_project import SERVICES, ComposeProject
 from tests.compose.platform_client import PlatformClient
 
@@ -16,12 +14,6 @@ def test_no_process_runs_as_root(project: ComposeProject) -> None:
     processes = project.processes()
     assert len({process.container for process in processes}) == len(SERVICES)
     assert [process for process in processes if process.uid == 0] == []
-
-
-@pytest.mark.parametrize(("service", "present"), [("gateway", False), ("inference-cpu", False), ("converter", True)])
-def test_torch_is_in_the_converter_only(project: ComposeProject, service: str, present: bool) -> None:
-    probe = "import importlib.util; print(importlib.util.find_spec('torch') is not None)"
-    assert project.execute(service, "python", "-c", probe).stdout.strip() == str(present)
 
 
 def test_only_the_proxy_is_published(project: ComposeProject) -> None:

@@ -19,13 +19,20 @@ SCHEMA = Draft202012Validator(json.loads((SPECIFICATION / "compose-spec.json").r
 
 
 def _as_read(text: str) -> Any:
-    """Parse a file as it is where only what has no default is set; Compose checks it after that, too."""
+    """Parse a file as it is where only what has no default is set: what Compose checks."""
+    return _filled_in(yaml.safe_load(text))
 
-    def value(match: re.Match[str]) -> str:
-        _name, operator, default = match.groups()
-        return default if operator == ":-" else "set"
 
-    return yaml.safe_load(re.sub(r"\$\{([A-Z_]+)(?:(:-|:\?)([^}]*))?\}", value, text))
+def _filled_in(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {key: _filled_in(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_filled_in(value) for value in found]
+    if not isinstance(found, str) or "${" not in found:
+        return found
+    value = re.sub(r"\$\{([A-Z_]+)(?:(:-|:\?)([^}]*))?\}", lambda m: m[3] if m[2] == ":-" else "set", found)
+    # A number is one.
+    return int(value) if value.isdecimal() else value
 
 
 def _complaints(document: Any) -> list[str]:
