@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from gateway.app import create_app
 from gateway.draining import DrainSignal
+from gateway.open_files import raise_open_files
 from gateway.server import bind, create_server
 from shared.errors import PlatformError
 from shared.log import configure_logging, get_logger
@@ -30,7 +31,7 @@ def main() -> int:
         sys.stderr.write(f"gateway: {error.message}\n")
         return 2
     host, port = listener.getsockname()[:2]
-    get_logger(__name__).info("gateway_listening", host=host, port=port)
+    get_logger(__name__).info("gateway_listening", host=host, port=port, open_files=raise_open_files())
     server = create_server(app, settings, draining)
     try:
         server.run(sockets=[listener])
