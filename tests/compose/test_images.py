@@ -19,8 +19,8 @@ MB = 1_000_000
 MODEL_LIBRARIES = {"torch", "transformers", "openvino", "openvino_genai", "nncf", "optimum"}
 #: Programs that build, install or fetch; by their names in a folder of programs.
 TOOLS = (
-    "gcc*", "g++*", "cc", "c++", "clang*", "*-gcc*", "ld", "ld.*", "as", "make", "cmake", "git", "pip*", "uv", "uvx",
-    "wget", "nc", "ncat", "ssh", "scp",
+    "gcc*", "g++*", "cc", "c++", "clang*", "*-gcc*", "ld", "ld.bfd", "ld.gold", "as", "make", "cmake", "git", "pip*",
+    "uv", "uvx", "wget", "nc", "ncat", "ssh", "scp",
 )  # fmt: skip
 #: Files that hold keys or settings of who built the image. Public certificates of authorities may stay.
 SECRETS = (".env", "*.key", "id_rsa*", "id_ed25519*", ".netrc", ".pypirc", "pip.conf", "uv.toml", ".git", "admin.key")
