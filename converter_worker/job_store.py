@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 DONE = "done"
-#: How far back jobs are looked through for unfinished ones.
+#: How far back the list of all jobs is looked through for unfinished ones, such as an older gateway accepted.
 NEWEST_JOBS = 1000
 StopReason = Literal["cancelled", "superseded"]
 
@@ -94,8 +94,11 @@ class JobStore:
         return list(orjson.loads(raw)) if isinstance(raw, bytes) else None
 
     def unfinished(self) -> list[JobView]:
-        """Return the jobs that are queued or running, among the newest ones."""
-        ids = [raw.decode() for raw in cast(list[bytes], self._redis.zrevrange(keys.CONVERSIONS, 0, NEWEST_JOBS - 1))]
+        """Return the jobs that are queued or running, newest first."""
+        newest = cast(list[bytes], self._redis.zrevrange(keys.CONVERSIONS, 0, NEWEST_JOBS - 1))
+        # Also those behind a thousand newer ones.
+        older = sorted(cast(set[bytes], self._redis.smembers(keys.OPEN_CONVERSIONS)) - set(newest))
+        ids = [raw.decode() for raw in (*newest, *older)]
         pipeline = self._redis.pipeline(transaction=False)
         for conversion_id in ids:
             pipeline.hget(keys.conversion_job(conversion_id), "state")
@@ -285,8 +288,10 @@ class JobStore:
         parts = keys.conversion_parts(ticket.conversion_id, ticket.attempt)
         pipeline = self._redis.pipeline()
         pipeline.hset(parts, ticket.variant or "", str(progress))
+        # A child may report once more when its job has ended.
+        pipeline.expire(parts, JOB_TTL_SECONDS)
         pipeline.hvals(parts)
-        known = cast(list[bytes], pipeline.execute()[1])
+        known = cast(list[bytes], pipeline.execute()[-1])
         return sum(map(float, known)), len(known)
 
     def note_took(self, ticket: StageTicket, record: StageRecord) -> None:
@@ -327,6 +332,7 @@ class JobStore:
                 pipeline.delete(keys.conversion_parts(conversion_id, attempt))
                 pipeline.expire(job_key, JOB_TTL_SECONDS)
                 pipeline.expire(events_key, JOB_TTL_SECONDS)
+                pipeline.srem(keys.OPEN_CONVERSIONS, conversion_id)
             return True
 
         if not self._transaction(change, job_key):

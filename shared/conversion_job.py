@@ -1,4 +1,4 @@
-"""A conversion job in Redis: its hash form, and the digest by which the same request joins a running job."""
+"""A conversion job in Redis: its hash form, and what it holds so that the same request joins it while it is open."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from shared.schemas.conversion import ConversionEvent, ConversionJob, Conversion
 
 #: Ended jobs and their events are kept this long.
 JOB_TTL_SECONDS = 30 * 24 * 3600
+#: A job that found everything published tells nothing that the list of models does not tell.
+NEEDLESS_JOB_TTL_SECONDS = 24 * 3600
+#: An id is in the list of all jobs this long at most.
+LISTED_SECONDS = 2 * JOB_TTL_SECONDS
 #: Entries kept in a job's event stream.
 EVENTS_MAX = 10_000
 
@@ -35,9 +39,25 @@ def job_from_fields(fields: Mapping[bytes, bytes], *, to_follow: bool = False) -
     return _JOB.validate_python(read, extra=None if to_follow else "ignore")
 
 
-def plan_digest(plan: ConversionPlan) -> str:
-    """Return the digest of what a job makes: equal for requests that ask for the same."""
-    return hashlib.sha256(orjson.dumps(plan.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).hexdigest()
+def held_names(plan: ConversionPlan) -> bytes:
+    """Return what a job keeps for itself while it is open, as JSON for the script that accepts jobs.
+
+    `digest` is equal for requests that ask for the same; the model's name is the source's, and each variant's name that
+    of a recipe. An import whose variant nobody knows yet has a nameless one.
+    """
+    made = {variant.name: variant.model_dump(mode="json") for variant in plan.variants} or {plan.variant or "": {}}
+    return orjson.dumps(
+        {
+            "digest": _digest(plan.model_dump(mode="json")),
+            "model": plan.model,
+            "source_model": plan.source_model,
+            "variants": {name: _digest([plan.kind, plan.revision, variant]) for name, variant in made.items()},
+        }
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def event_fields(event: ConversionEvent) -> dict[str, bytes]:

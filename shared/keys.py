@@ -12,9 +12,6 @@ from __future__ import annotations
 VARIANTS = "ovchat:{models}:variants"
 #: Hash, field model -> variant name that the admin chose as its default.
 DEFAULT_VARIANTS = "ovchat:{models}:defaults"
-#: Hash, field model -> the newest conversion of it; keeps two sources from taking one name at the same time.
-MODEL_JOBS = "ovchat:{models}:jobs"
-
 #: Hash, field ``model:variant`` -> Placement JSON: what admins want loaded wherever nobody asks for it.
 PLACEMENTS = "ovchat:{models}:placements"
 
@@ -34,8 +31,9 @@ QUALITY_LEASE = "ovchat:{models}:quality_lease"
 
 #: Sorted set of conversion ids, score = creation time in ms.
 CONVERSIONS = "ovchat:{conversions}:all"
-#: Hash, field = digest of (source, revision, variants) -> conversion id: the same request joins its running job.
-CONVERSION_DIGESTS = "ovchat:{conversions}:digests"
+#: Set of the ids of the jobs that are queued or running: the same request joins one of them, and no two of them take
+#: one name for different things.
+OPEN_CONVERSIONS = "ovchat:{conversions}:open"
 
 
 def calibration(digest: str) -> str:

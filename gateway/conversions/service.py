@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -15,11 +14,19 @@ from gateway.models.index import ModelIndex
 from shared import keys
 from shared.calibration import calibration_texts
 from shared.catalog import Catalog
-from shared.conversion_job import JOB_TTL_SECONDS, event_from_fields, job_fields, job_from_fields, plan_digest
-from shared.errors import ConversionNotFound, InternalError, NameTaken
+from shared.conversion_job import (
+    JOB_TTL_SECONDS,
+    LISTED_SECONDS,
+    NEEDLESS_JOB_TTL_SECONDS,
+    event_from_fields,
+    held_names,
+    job_fields,
+    job_from_fields,
+)
+from shared.errors import ConversionNotFound, InternalError, NameTaken, VariantExists
 from shared.ids import new_id
 from shared.log import get_logger
-from shared.redis_client import AsyncRedis
+from shared.redis_client import AsyncRedis, redis_now_ms
 from shared.schemas.conversion import ENDED, ConversionEvent, ConversionJob, ConversionRequest, ImportRequest
 from shared.scripts import load_script
 from shared.streams import read_stream
@@ -56,7 +63,7 @@ class ConversionService:
 
         Raises:
             NameTaken: another source has the public name.
-            VariantExists: a variant of this name is published with another recipe.
+            VariantExists: a variant of this name is published, or on its way, with another recipe.
             InvalidRequest: the request makes no sense.
         """
         is_import = isinstance(request, ImportRequest)
@@ -67,7 +74,7 @@ class ConversionService:
         done = published_already(plan, records)
         # Which variant an import is, and whether a folder still holds what was converted, only the converter sees.
         complete = len(done) == len(plan.variants) and not is_import and not is_path(plan.source_model)
-        now_ms = int(time.time() * 1000)
+        now_ms = await redis_now_ms(self._redis)
         job = ConversionJob(
             conversion_id=new_id("conv"),
             plan=plan,
@@ -94,11 +101,11 @@ class ConversionService:
             await self._submit(
                 args=[
                     job.conversion_id,
-                    plan_digest(plan),
-                    plan.model,
-                    plan.source_model,
+                    held_names(plan),
                     now_ms,
                     orjson.dumps(event.model_dump(mode="json")),
+                    NEEDLESS_JOB_TTL_SECONDS if complete else "",
+                    LISTED_SECONDS,
                     *fields,
                 ]
             ),
@@ -112,6 +119,12 @@ class ConversionService:
                     param="name",
                 )
             raise _name_taken(plan.model, owner)
+        if outcome == b"variant_taken":
+            raise VariantExists(
+                f"{plan.model}:{detail.decode()} is on its way with another recipe or revision. Ask again when it has "
+                "ended, or choose another variant name.",
+                param="variants",
+            )
         if outcome == b"joined":
             return await self.get(detail.decode()), True
         if not complete:
@@ -157,7 +170,7 @@ class ConversionService:
     async def cancel(self, conversion_id: str) -> ConversionJob:
         """Ask a job to stop: at once where it waits, by its worker where it runs; nothing where it has ended."""
         event = ConversionEvent(conversion_id=conversion_id, state="cancelled", progress=0.0)
-        await self._cancel(args=[conversion_id, int(time.time() * 1000), orjson.dumps(event.model_dump(mode="json"))])
+        await self._cancel(args=[conversion_id, orjson.dumps(event.model_dump(mode="json")), JOB_TTL_SECONDS])
         return await self.get(conversion_id)
 
     async def follow(self, conversion_id: str, after: str) -> AsyncIterator[tuple[str, ConversionEvent] | None]:

@@ -1,13 +1,16 @@
 -- Ask a conversion to stop. One that no worker has begun ends here; a running one is ended by its worker.
--- ARGV: conversion id, time in ms, event JSON of the end
+-- ARGV: conversion id, event JSON of the end, seconds that an ended job is kept
 -- Returns 'not_found' | 'ended' | 'cancelled' | 'asked'
-local cid, now, event = ARGV[1], ARGV[2], ARGV[3]
+local cid, event, kept = ARGV[1], ARGV[2], ARGV[3]
 local job = key(cid, 'job')
 local state = redis.call('HGET', job, 'state')
 if not state then return 'not_found' end
 if state == '"queued"' then
-  redis.call('HSET', job, 'state', '"cancelled"', 'ended_ms', now)
+  redis.call('HSET', job, 'state', '"cancelled"', 'ended_ms', string.format('%.0f', now_ms()))
   redis.call('XADD', key(cid, 'events'), '*', 'e', event)
+  redis.call('EXPIRE', job, kept)
+  redis.call('EXPIRE', key(cid, 'events'), kept)
+  redis.call('SREM', 'ovchat:{conversions}:open', cid)
   return 'cancelled'
 end
 if state ~= '"running"' then return 'ended' end
