@@ -52,7 +52,7 @@ def resolve(context: StepContext) -> list[StageTicket]:
     if not on_hub:
         check_weights(folder, facts)
     request = VariantRequest(
-        name=plan.variant or facts.weight_format, weight_format=facts.weight_format, recipe=facts.recipe
+        name=plan.variant or facts.weight_format, weight_format=facts.weight_format, recipe=facts.said.recipe
     )
     complete = plan.model_copy(update={"variants": (request,)})
     context.jobs.write(
@@ -171,8 +171,8 @@ def _imported(facts: IrFacts, record: dict[str, JsonValue]) -> Imported:
     return Imported.model_validate(
         {
             "precision": facts.precision,
-            "recipe_origin": facts.recipe_origin,
-            "methods": facts.methods,
+            "recipe_origin": facts.said.origin,
+            "methods": facts.said.methods,
             "tokenizer_ir": record["tokenizer_ir"],
             "has_chat_template": record["has_chat_template"],
         }

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pydantic import ValidationError
-
 from converter_worker.checkpoint_facts import TOKENIZER_FILES
+from converter_worker.ir_recipe import IrRecipe, read_recipe, rt_value
 from shared.errors import SourceCorrupt, SourceNotFound, TokenizerMissing
-from shared.schemas.models import Recipe, RecipeOrigin, WeightFormat
+from shared.schemas.models import WeightFormat
 
 DESCRIPTION = "openvino_model.xml"
 WEIGHTS = "openvino_model.bin"
@@ -23,7 +22,6 @@ _FOUR_BITS = frozenset({"u4", "i4", "nf4", "f4e2m1"})
 _EIGHT_BITS = frozenset({"u8", "i8", "f8e4m3", "f8e5m2"})
 #: Below this share of the weights' bytes a precision is that of scales and zero points.
 _LEAST_SHARE = 0.25
-_METHODS = ("awq", "scale_estimation", "gptq", "lora_correction")
 #: As rt_info names who made the IR, and as manifests do.
 _MAKERS = {
     "optimum_intel_version": "optimum-intel",
@@ -35,16 +33,17 @@ _MAKERS = {
 
 @dataclass(frozen=True)
 class IrFacts:
-    """`precision` is the element type that most weights have; `versions` are of the packages that made the IR."""
+    """`precision` is the element type that most weights have; `versions` are of the packages that made the IR.
+
+    `said` is what it says of its recipe.
+    """
 
     config: Mapping[str, object]
     weight_format: WeightFormat
-    recipe: Recipe
-    recipe_origin: RecipeOrigin
+    said: IrRecipe
     precision: str
     weights_bytes: int
     versions: Mapping[str, str] = field(default_factory=dict)
-    methods: tuple[str, ...] = ()
 
 
 def read_ir_facts(folder: Path) -> IrFacts:
@@ -78,9 +77,8 @@ def read_ir_facts(folder: Path) -> IrFacts:
     precision = max(sizes, key=lambda name: sizes[name])
     weight_format = _weight_format(sizes)
     information = _rt_info(description)
-    recipe, origin = _recipe(folder, information, weight_format)
-    methods = _methods(folder, information) if weight_format != "fp16" else ()
-    return IrFacts(config, weight_format, recipe, origin, precision, end, _versions(information), methods)
+    said = read_recipe(information, _json_object(folder / "openvino_config.json") or {}, weight_format)
+    return IrFacts(config, weight_format, said, precision, end, _versions(information))
 
 
 def check_weights(folder: Path, facts: IrFacts) -> int:
@@ -145,62 +143,10 @@ def _rt_info(description: bytes) -> ElementTree.Element | None:
         return None
 
 
-def _value(information: ElementTree.Element | None, path: str) -> str | None:
-    found = None if information is None else information.find(path)
-    return None if found is None else found.get("value")
-
-
-def _recipe(
-    folder: Path, information: ElementTree.Element | None, weight_format: WeightFormat
-) -> tuple[Recipe, RecipeOrigin]:
-    if weight_format == "fp16":
-        return Recipe(), "weights"
-    base = "nncf/weight_compression"
-    mode = (_value(information, f"{base}/mode") or "").lower()
-    if mode:
-        said: dict[str, object] = {
-            "sym": mode.endswith("_sym"),
-            "group_size": _number(_value(information, f"{base}/group_size"), int),
-            "ratio": _number(_value(information, f"{base}/ratio"), float),
-        }
-        return _checked(said, weight_format), "rt_info"
-    config = (_json_object(folder / "openvino_config.json") or {}).get("quantization_config")
-    if isinstance(config, dict):
-        return _checked(config, weight_format), "openvino_config"
-    return Recipe(), "weights"
-
-
-def _methods(folder: Path, information: ElementTree.Element | None) -> tuple[str, ...]:
-    """Return the names of the methods that refined the compression, where the IR or the file beside it names them."""
-    if _value(information, "nncf/weight_compression/mode"):
-        said = {name: _value(information, f"nncf/weight_compression/{name}") for name in _METHODS}
-        return tuple(name for name, value in said.items() if (value or "").lower() == "true")
-    config = (_json_object(folder / "openvino_config.json") or {}).get("quantization_config")
-    if not isinstance(config, dict):
-        return ()
-    return tuple(name for name in _METHODS if config.get(name) is True or config.get("quant_method") == name)
-
-
-def _checked(said: Mapping[str, object], weight_format: WeightFormat) -> Recipe:
-    """Return what is said of a recipe, as far as it is one of this weight format."""
-    fields = ("sym", "group_size", "ratio") if weight_format == "int4" else ("sym",)
-    try:
-        return Recipe.model_validate({name: said[name] for name in fields if said.get(name) is not None})
-    except ValidationError:
-        return Recipe()
-
-
-def _number(text: str | None, kind: type[int] | type[float]) -> float | None:
-    try:
-        return None if text is None else kind(text)
-    except ValueError:
-        return None
-
-
 def _versions(information: ElementTree.Element | None) -> dict[str, str]:
-    versions = {ours: _value(information, f"optimum/{theirs}") for theirs, ours in _MAKERS.items()}
-    versions["nncf"] = versions["nncf"] or _value(information, "nncf/version")
-    versions["openvino"] = _value(information, "Runtime_version")
+    versions = {ours: rt_value(information, f"optimum/{theirs}") for theirs, ours in _MAKERS.items()}
+    versions["nncf"] = versions["nncf"] or rt_value(information, "nncf/version")
+    versions["openvino"] = rt_value(information, "Runtime_version")
     return {name: version for name, version in versions.items() if version}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from shared.ids import NAME_PATTERN
 from shared.schemas.common import WHOLE, Flag, Message, Number, StrictMessage
@@ -71,11 +71,12 @@ class Recipe(StrictMessage):
         None, description="Layers that stay as they are: names as in `model.layers.0.mlp.down_proj`, `*` for any text."
     )
 
-    @model_validator(mode="after")
-    def _group_size_is_not_zero(self) -> Self:
-        if self.group_size == 0:
+    @field_validator("group_size")
+    @classmethod
+    def _group_size_is_not_zero(cls, value: int | None) -> int | None:
+        if value == 0:
             raise ValueError("group_size is -1 (per channel) or a positive number of channels")
-        return self
+        return value
 
     @model_validator(mode="after")
     def _samples_are_of_something(self) -> Self:
@@ -154,7 +155,9 @@ class Imported(Message):
 
     precision: str = Field(description="Element type of most weights, as OpenVINO names it.")
     recipe_origin: RecipeOrigin
-    methods: tuple[str, ...] = Field((), description="What else its recipe had, such as awq, as far as the IR says.")
+    methods: tuple[str, ...] = Field(
+        (), description="What of its compression no field of the recipe says, by nncf's names."
+    )
     tokenizer_ir: Literal["kept", "built"] = Field(description="`built` from the tokenizer's files at the import.")
     has_chat_template: bool = Field(description="Without one it goes on with texts, but cannot chat.")
 
