@@ -7,6 +7,7 @@ export class ApiError extends Error {
     super(body?.error?.message ?? (status ? `The gateway answered ${status}.` : "The gateway does not answer."));
     this.status = status;
     this.code = body?.error?.code ?? null;
+    this.param = body?.error?.param ?? null; // the field that is refused, as in variants.0.recipe.group_size
   }
 }
 

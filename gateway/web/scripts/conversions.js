@@ -3,7 +3,9 @@
 import { events, get, post, request } from "./api.js";
 import { CatalogHints } from "./catalog.js";
 import { element, make } from "./elements.js";
+import { FieldProblems } from "./field-problems.js";
 import { megabytes } from "./models.js";
+import { RecipeForm } from "./recipe-form.js";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const SHOWN = 20;
@@ -122,12 +124,20 @@ export class Conversions {
     this.onPublished = onPublished;
     this.catalog = new CatalogHints();
     this.list = element("conversions");
-    element("convert-form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#submit(event.target);
+    const form = element("convert-form");
+    this.recipe = new RecipeForm(form);
+    this.problems = new FieldProblems({
+      source_model: "source", name: "public-name", variants: "wanted-variants", ...RecipeForm.fields,
     });
-    element("convert-form").addEventListener("reset", () => (element("wanted-variants").disabled = false));
-    element("ready-made").addEventListener("change", ({ target }) => (element("wanted-variants").disabled = target.checked));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit(form);
+    });
+    const asItIs = (wanted) => {
+      for (const id of ["wanted-variants", "recipe"]) element(id).disabled = wanted;
+    };
+    form.addEventListener("reset", () => asItIs(false));
+    element("ready-made").addEventListener("change", ({ target }) => asItIs(target.checked));
   }
 
   async start() {
@@ -185,26 +195,28 @@ export class Conversions {
 
   async #submit(form) {
     const problem = element("convert-problem");
-    const variants = [...form.querySelectorAll("[name=variant]:checked")].map((box) => box.value);
-    const readyMade = element("ready-made").checked;
-    const lacking = !variants.length && !readyMade;
-    problem.textContent = lacking ? "Choose at least one variant." : "";
-    if (lacking) return;
-    const name = element("public-name").value.trim();
     const button = form.querySelector("[type=submit]");
+    problem.textContent = "";
+    this.problems.clear();
     button.disabled = true;
     try {
-      const source = { source_model: element("source").value.trim(), ...(name ? { name } : {}) };
-      const job = readyMade
-        ? await post("/api/v1/imports", source)
-        : await post("/api/v1/conversions", { ...source, variants, trust_remote_code: element("remote-code").checked });
-      this.#add(job, this.#abort.signal);
+      this.#add(await this.#asked(form), this.#abort.signal);
       form.reset();
       this.catalog.show();
     } catch (error) {
-      problem.textContent = error.message;
+      if (!this.problems.show(error)) problem.textContent = error.message;
     } finally {
       button.disabled = false;
     }
+  }
+
+  async #asked(form) {
+    const name = element("public-name").value.trim();
+    const source = { source_model: element("source").value.trim(), ...(name ? { name } : {}) };
+    if (element("ready-made").checked) return post("/api/v1/imports", source);
+    const formats = [...form.querySelectorAll("[name=variant]:checked")].map((box) => box.value);
+    if (!formats.length) throw Object.assign(new Error("Choose at least one variant."), { param: "variants" });
+    const variants = this.recipe.variants(formats);
+    return post("/api/v1/conversions", { ...source, variants, trust_remote_code: element("remote-code").checked });
   }
 }

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 
 from shared import keys
+from shared.calibration import texts_name
 from shared.conversion_job import event_fields, job_fields
 from shared.schemas.conversion import ConversionEvent, ConversionFigures, ConversionJob, ConversionPlan
-from shared.schemas.models import VariantRequest, WeightFormat
+from shared.schemas.models import Recipe, VariantRequest, WeightFormat
+from tests.helpers.accessibility import nameless, unreadable
 from tests.helpers.browser import PHONE, Browser
 from tests.helpers.page import Page
 from tests.helpers.pool import Pool
@@ -90,7 +94,43 @@ def test_a_refused_conversion_says_why(page: Page, browser: Browser) -> None:
     browser.type("#source", "x" * 20)
     browser.type("#public-name", "Not A Name")
     browser.click("#convert-form [type=submit]")
-    browser.until(lambda: "name" in browser.text("#convert-problem"), what="the refusal told")
+    browser.until(lambda: "should match pattern" in browser.text("#public-name-problem"), what="the refusal told")
+    assert browser.focused == "Public name"
+
+
+def test_a_recipe_is_chosen_in_the_advanced_part(page: Page, browser: Browser, state: redis.Redis) -> None:
+    page.open_admin("models")
+    assert not browser.all("#recipe")[0].is_displayed()
+    browser.type("#source", "tiny-llama-1b-chat")
+    browser.type("#public-name", "refined")
+    browser.one("#advanced summary").send_keys(Keys.ENTER)
+    for name, value in {"method": "awq", "dataset": "own", "backup-precision": "int8_sym", "sym": "symmetric"}.items():
+        assert name != "dataset" or "by the weights alone" in browser.text("#recipe-note")
+        Select(browser.one(f"#recipe-{name}")).select_by_value(value)
+    browser.type("#recipe-texts", "The first text.\n\nAnd a second one,\nof two lines.")
+    browser.type("#recipe-ratio", "0.8")
+    browser.type("#recipe-group-size", "0")
+    assert (unreadable(browser), nameless(browser)) == ([], [])
+    browser.click("#convert-form [type=submit]")
+    problem = "group_size is -1 (per channel) or a positive number of channels"
+    browser.until(lambda: browser.text("#recipe-group-size-problem") == problem, what="the refusal told")
+    assert browser.focused == "Group size"
+    assert unreadable(browser) == []
+    browser.screenshot("convert-light")
+    browser.resize(PHONE)
+    browser.screenshot("convert-390-light")
+    assert browser.script("return document.documentElement.scrollWidth") == PHONE[0]
+    browser.type("#recipe-group-size", "64")
+    assert browser.all("#recipe-group-size-problem") == []
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "refined: int4-awq, int8" in browser.text("#conversions .job"), what="the job listed")
+    assert not browser.all("#recipe")[0].is_displayed()
+    job_id = str(browser.one("#conversions .job").get_attribute("data-conversion"))
+    int4, int8 = json.loads(state.hget(keys.conversion_job(job_id), "plan") or b"")["variants"]
+    texts = texts_name(("The first text.", "And a second one,\nof two lines."))
+    asked = Recipe(sym=True, group_size=64, ratio=0.8, backup_precision="int8_sym", awq=True, dataset=texts)
+    assert Recipe.model_validate(int4["recipe"]) == asked
+    assert Recipe.model_validate(int8["recipe"]) == Recipe(sym=True)
 
 
 def test_a_hostile_conversion_is_shown_as_text(page: Page, browser: Browser, state: redis.Redis) -> None:

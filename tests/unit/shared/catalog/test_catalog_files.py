@@ -91,7 +91,7 @@ def test_a_folder_adds_models_and_forms(tmp_path: Path) -> None:
         (MINE + MINE, r"model mine: id: mine is taken by mine of more\.toml"),
         (MINE + 'aliases = ["mistral-7b"]', r"model mine: aliases: mistral-7b is taken by mistral-7b of mistral\.toml"),
         (MINE + 'form = "none"', r"more\.toml, model mine: form: there is no form none"),
-        (MINE + "int4 = { group_size = 0 }", r"more\.toml, model mine: int4: group_size is -1"),
+        (MINE + "int4 = { group_size = 0 }", r"more\.toml, model mine: int4\.group_size: group_size is -1"),
         (MINE + "runtime = { GPU = { CACHE_DIR = 'x' } }", r"more\.toml, model mine: runtime: .*CACHE_DIR"),
         (MINE + "gated = 1", r"more\.toml, model mine: gated: "),
         ("[forms.chatml]\nturn = '{user}{assistant}'\ncurrent = '{user}'", r"form chatml: another form has this name"),
