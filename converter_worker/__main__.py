@@ -1,5 +1,6 @@
 """The converter worker's process: `python -m converter_worker`."""
 
+import contextlib
 import logging
 import signal
 import sys
@@ -11,6 +12,7 @@ import redis.exceptions
 from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
+from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 
 from converter_worker.card_maker import CardMaker
@@ -61,7 +63,7 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
         lambda overlay: make_runner(threads=settings.converter_threads, telemetry=settings.telemetry, overlay=overlay),
         idle_seconds=settings.converter_idle_seconds,
     )
-    gate = MemoryGate(settings.converter_memory_bytes)
+    gate = MemoryGate(settings.converter_memory_bytes, patience_seconds=settings.converter_patience_seconds)
     work_folder = settings.conversion_dir or settings.store_path
     registry = ConverterRegistry(transport, worker_id, gate, work_folder, settings.stage_slots)
     app = make_celery(settings)
@@ -91,6 +93,7 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
 
     def after_round() -> None:
         registry.beat()
+        conversions.passing_on.look_again()
         beat(settings.data_dir)
         runners.end_idle()
         sweeper.sweep_now_and_then()
@@ -110,6 +113,9 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
         maker.close()
         making.join()
         reaping.join()
+        with contextlib.suppress(redis.exceptions.RedisError, OperationalError):
+            # What waits here would else be missed, and sent again, only after a while.
+            conversions.passing_on.look_again()
         registry.leave()
         state.close()
         transport.close()

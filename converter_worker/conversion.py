@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import redis.exceptions
 import structlog.contextvars
@@ -17,10 +16,7 @@ from converter_worker.converter_registry import ConverterRegistry
 from converter_worker.job_store import JobStore, JobView, StageTicket, StopReason, Superseded
 from converter_worker.lease import LeaseKeeper
 from converter_worker.memory_gate import MemoryGate
-from converter_worker.placement import place
-from converter_worker.prediction import ticket_bytes
-from converter_worker.progress import ProgressReporter
-from converter_worker.size_text import gigabytes
+from converter_worker.passing_on import PassingOn, SendTicket
 from converter_worker.stage_errors import file_error
 from converter_worker.stage_runner import StageStopped
 from converter_worker.stage_runners import StageRunners
@@ -32,7 +28,7 @@ from shared.catalog import Catalog
 from shared.errors import InternalError, OutOfMemory, PlatformError
 from shared.log import get_logger
 from shared.model_store import ModelStore
-from shared.schemas.conversion import ENDED, Stage
+from shared.schemas.conversion import Stage
 from shared.settings import ConverterSettings
 
 log = get_logger(__name__)
@@ -56,17 +52,6 @@ _IMPORT_STEPS: dict[Stage, Callable[[StepContext], list[StageTicket]]] = {
 }
 
 
-#: How often, and in what distance, a converter that is large enough is looked for once there is none any more. In all
-#: less than the reaper waits for a lost message.
-LARGER_ONE_LOOKS, LARGER_ONE_PAUSE_SECONDS = 10, 2.0
-
-
-class SendTicket(Protocol):
-    """Puts a ticket into the common queue, or into that of one converter."""
-
-    def __call__(self, ticket: StageTicket, worker_id: str | None) -> None: ...
-
-
 class ShuttingDown(Exception):
     """The worker stops: the delivery is to go back into the queue."""
 
@@ -87,6 +72,12 @@ class Conversions:
     send: SendTicket
     stopping: threading.Event
     activity: Activity = field(default_factory=Activity)
+    passing_on: PassingOn = field(init=False)
+
+    def __post_init__(self) -> None:
+        patience = self.settings.converter_patience_seconds
+        passing_on = PassingOn(self.jobs, self.memory, self.registry, self.send, patience)
+        object.__setattr__(self, "passing_on", passing_on)
 
     def run_stage(self, ticket: StageTicket, *, passed_on: bool = False) -> None:
         """Run one delivery of a stage, or pass it on; harmless when it was delivered before, or is out of date.
@@ -101,7 +92,11 @@ class Conversions:
         ):
             if self.stopping.is_set():
                 raise ShuttingDown
-            if self._is_passed_on(ticket, passed_on=passed_on):
+            try:
+                if self.passing_on.is_elsewhere(ticket, passed_on=passed_on):
+                    return
+            except OutOfMemory as error:
+                self.give_up(ticket, error)
                 return
             view = self.jobs.claim(ticket)
             if view is None:
@@ -122,36 +117,6 @@ class Conversions:
                     log.warning("stage_not_settled", error=str(error))
                     return
             log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
-
-    def _is_passed_on(self, ticket: StageTicket, *, passed_on: bool) -> bool:
-        """Send a stage to a converter that has the memory for it where this one has not; tell whether that was done."""
-        view = self.jobs.find(ticket.conversion_id)
-        if view is None or view.job.predicted is None or view.job.attempt != ticket.attempt or view.job.state in ENDED:
-            return False
-        needed = ticket_bytes(view.job.predicted, ticket.stage, ticket.variant)
-        if needed <= self.memory.free_bytes:
-            return False
-        chosen = place(needed, self.registry.present(), self.registry.others(), passed_on=passed_on)
-        for _ in range(LARGER_ONE_LOOKS):
-            if chosen is not None:
-                break
-            # There was one when the job was accepted: it may only be starting again.
-            if self.stopping.wait(LARGER_ONE_PAUSE_SECONDS):
-                raise ShuttingDown
-            chosen = place(needed, self.registry.present(), self.registry.others(), passed_on=passed_on)
-        if chosen is None:
-            self.give_up(ticket, _larger_one_gone(ticket, needed, self.memory.budget_bytes))
-            return True
-        if chosen == "here":
-            return False
-        message = f"passed on to the converter on {chosen.host}, which has {gigabytes(chosen.memory_bytes)} of memory"
-        log.info("stage_passed_on", to=chosen.worker_id, needed_bytes=needed)
-        try:
-            ProgressReporter(self.jobs, ticket)(None, message)
-        except Superseded:
-            return False
-        self.send(ticket, chosen.worker_id)
-        return True
 
     def _run(self, view: JobView, ticket: StageTicket) -> None:
         watch = _StopWatch(self.jobs, ticket, self.stopping)
@@ -238,13 +203,6 @@ class Conversions:
     def _work_folder(self, conversion_id: str) -> WorkFolder:
         scratch = self.settings.conversion_dir
         return WorkFolder(self.store.staging_dir(conversion_id) if scratch is None else scratch / conversion_id)
-
-
-def _larger_one_gone(ticket: StageTicket, needed: int, budget: int) -> OutOfMemory:
-    return OutOfMemory(
-        f"The {ticket.stage} stage needs about {gigabytes(needed)} of memory; the converter that had as much is gone, "
-        f"and this one has {gigabytes(budget)}. Start the larger one again, then convert again."
-    )
 
 
 class _StopWatch:

@@ -223,7 +223,12 @@ class JobStore:
         view = self.find(ticket.conversion_id)
         progress = 1.0 if state == "succeeded" or view is None else view.job.progress
         body = error.body() if error is not None else None
-        fields: dict[str, JsonValue] = {"state": state, "ended_ms": self.now_ms(), "progress": progress}
+        fields: dict[str, JsonValue] = {
+            "state": state,
+            "ended_ms": self.now_ms(),
+            "progress": progress,
+            "waiting": None,
+        }
         if view is not None and (measured := measured_figures(view.records, view.notes.get("disk_bytes"))) is not None:
             fields["measured"] = measured.model_dump(mode="json")
         if body is not None:

@@ -14,19 +14,21 @@ from shared.errors import OutOfMemory
 
 #: How often somebody who waits looks whether it is to stop, and whether other programs have given memory back.
 POLL_SECONDS = 0.25
-#: A stage that waits for other programs' memory, while none of this converter's own is at work, fails after this.
-PATIENCE_SECONDS = 600.0
 
 
 class MemoryGate:
-    """Lets stages in, in the order in which they came, as long as their foretold peaks fit beside each other."""
+    """Lets stages in, in the order in which they came, as long as their foretold peaks fit beside each other.
+
+    One that waits for other programs' memory, while none of this converter's own is at work, fails after
+    `patience_seconds`.
+    """
 
     def __init__(
         self,
         budget_bytes: int | None,
         *,
         available: Callable[[], int | None] = host_memory.available_bytes,
-        patience_seconds: float = PATIENCE_SECONDS,
+        patience_seconds: float = 600.0,
     ) -> None:
         self._limit = budget_bytes
         self._available = available

@@ -94,7 +94,12 @@ class ProgressReporter:
         self._last_at, self._last_message = now, message
         whole = self._whole(progress)
         event = self._event(progress, whole, message or None)
-        self._write({"stage": self._stage, "progress": whole}, event)
+        self._write({"stage": self._stage, "progress": whole, "waiting": None}, event)
+
+    def wait(self, reason: str) -> None:
+        """Say what the stage waits for until its next report; raises Superseded as a report does."""
+        whole = self._whole(0.0)
+        self._write({"stage": self._stage, "progress": whole, "waiting": reason}, self._event(0.0, whole, reason))
 
     def _write(self, fields: Mapping[str, JsonValue], event: ConversionEvent) -> None:
         try:

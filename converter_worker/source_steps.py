@@ -143,8 +143,9 @@ def _check(context: StepContext, facts: CheckpointFacts, revision: str) -> bool:
 
 def _foretell(context: StepContext, facts: CheckpointFacts, missing: Sequence[VariantRequest]) -> None:
     """Write what the job will take into it, and refuse what no converter has."""
-    if context.view.job.predicted is not None and context.view.notes.get(_GGUF):
-        # Foretold from the header of the GGUF file, its unpacking included.
+    if context.view.job.predicted is not None:
+        # A GGUF file was foretold from its header; a job that is taken up again was let in when it was first looked at,
+        # and the converter that is large enough for it may be the one that was lost and comes back.
         return
     here, speed = context.registry.present(), context.registry.speed()
     figures = predict(facts, missing, slots=here.slots, speed=speed)
@@ -154,6 +155,8 @@ def _foretell(context: StepContext, facts: CheckpointFacts, missing: Sequence[Va
 
 
 def _foretell_gguf(context: StepContext, file: Path) -> None:
+    if context.view.job.predicted is not None:
+        return
     here, speed = context.registry.present(), context.registry.speed()
     figures = predict_gguf(read_gguf_header(file), context.plan.variants, slots=here.slots, speed=speed)
     _settle(context, figures, here, speed)

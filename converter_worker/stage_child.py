@@ -1,5 +1,6 @@
 """A stage child: one stage in one forked process, which ends with it."""
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -35,15 +36,18 @@ def run_and_exit(request: RunStage, channel: socket.socket, parent_pid: int) -> 
         stage_messages.send(channel, Succeeded(run_id=request.run_id, result=result.model_dump(mode="json")))
         exit_code = 0
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must reach the worker and end only this process
-        traceback.print_exc()
+        # Printing fails too where the disk is full, and the worker is to be told all the same.
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         from converter_worker.stage_errors import platform_error
 
         body = platform_error(error, request.stage, Path(request.log_file).parent).body()
         stage_messages.send(channel, Failed(run_id=request.run_id, error=body))
         exit_code = 0
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
         # Without the interpreter's shutdown: it would run the exit hooks of libraries that the parent set up.
         os._exit(exit_code)
 

@@ -157,7 +157,7 @@ class StepContext:
             report(0.0, message)
             child_log = ChildLog(log_file, report.tell_log, secrets=(environment or {}).values())
             try:
-                with self.memory.inside(needed, self.should_stop, lambda told: report(0.0, told)):
+                with self.memory.inside(needed, self.should_stop, report.wait):
                     stage_run = StageRun(
                         stage,
                         begin(),

@@ -3,8 +3,9 @@
 from celery import Celery
 from celery.exceptions import Reject
 
-from converter_worker.conversion import Conversions, SendTicket, ShuttingDown
+from converter_worker.conversion import Conversions, ShuttingDown
 from converter_worker.job_store import StageTicket
+from converter_worker.passing_on import SendTicket
 from converter_worker.store_runs import StoreRuns
 from converter_worker.variant_deletion import delete_published
 from converter_worker.variant_index import VariantIndex

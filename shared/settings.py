@@ -158,6 +158,12 @@ class ConverterSettings(CommonSettings):
         description="Memory of one converter with all its stages; the container's limit or the host's memory where "
         "not set.",
     )
+    converter_patience_seconds: float = Field(
+        600.0,
+        ge=0,
+        description="How long a stage waits for memory that other programs take, or for a converter that is large "
+        "enough where there is none any more, before its job fails.",
+    )
     quality_cards: bool = Field(
         True,
         description="Compare new variants with FP16 in the background, while nothing is converted; else where asked.",

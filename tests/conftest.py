@@ -21,9 +21,8 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def session_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One redis-server for all tests that do not end it."""
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -67,6 +66,12 @@ def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A redis-server with an append-only file, which the test may kill and start again."""
-    server = RedisServer(tmp_path / "redis", append_only=True).start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path / "redis", append_only=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """As `own_redis`, for all tests of a module: its converters and gateways see nothing of other tests."""
+    with RedisServer(tmp_path_factory.mktemp("redis"), append_only=True) as server:
+        yield server

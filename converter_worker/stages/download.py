@@ -1,5 +1,6 @@
 """Download: the checkpoint's files from the model hub, into the hub library's own cache."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ ALLOWED_PATTERNS = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py
 WEIGHTS_PATTERNS = ["*.safetensors", "*.safetensors.index.json"]
 OWN_WEIGHTS_PATTERNS = ["model*.safetensors", "model*.safetensors.index.json"]
 PICKLED_WEIGHTS_PATTERNS = ["*.bin", "*.bin.index.json"]
+_MORE_SPACE = "Free some space, or let HF_HOME name a folder on another disk; then convert again."
 
 
 class Arguments(StageMessage):
@@ -97,12 +99,21 @@ def _fetch(arguments: Arguments, token: str | None, report: ReportProgress) -> P
         if missing > free:
             raise DiskFull(
                 f"Downloading {name} needs {gigabytes(missing)} on the disk of {cache}, {gigabytes(free)} are free. "
-                "Free some space, or let HF_HOME name a folder on another disk."
+                f"{_MORE_SPACE}"
             )
         # Files that are half here are gone on with, and those that are here are not asked for again.
-        return Path(
-            snapshot_download(name, revision=arguments.revision, token=token, allow_patterns=patterns, max_workers=4)
-        )
+        try:
+            return Path(
+                snapshot_download(
+                    name, revision=arguments.revision, token=token, allow_patterns=patterns, max_workers=4
+                )
+            )
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(
+                f"No space is left on the disk of {cache}; what has come of {name} is kept. {_MORE_SPACE}"
+            ) from error
 
 
 def _patterns(arguments: Arguments, files: Iterable[str]) -> list[str]:

@@ -109,6 +109,9 @@ class ConversionJob(Message):
     state: ConversionState
     stage: Stage | None = None
     progress: float = Field(0.0, ge=0, le=1, description="Of the whole job.")
+    waiting: str | None = Field(
+        None, description="What its stage waits for before it begins, such as memory or a larger converter."
+    )
     attempt: int = 1
     created_ms: int
     started_ms: int | None = None

@@ -4,22 +4,19 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
+from converter_worker.ir_facts import read_ir_facts
 from shared import keys
 from shared.schemas.models import VariantRecord
 from tests.helpers.conversion_bed import ConversionBed
 from tests.helpers.foretold import assert_foretold
 from tests.helpers.redis_server import RedisServer
-from tests.helpers.sample_bed import SampleBed
-from tests.helpers.sample_checkpoint import write_sample_checkpoint
-from tests.helpers.services import wait_until
+from tests.helpers.services import gone, wait_until
 from tests.helpers.tiny_llama import write_tiny_llama
 from tests.helpers.variants import publish_sample_variant
 
@@ -40,14 +37,6 @@ def long_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis of this module's own: its converter must not see the jobs of other tests."""
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory, module_redis: RedisServer) -> Iterator[ConversionBed]:
     """One converter for the tests that do not end it: its imports are paid once."""
     bed = ConversionBed(tmp_path_factory.mktemp("bed"), module_redis.url)
@@ -55,17 +44,6 @@ def bed(tmp_path_factory: pytest.TempPathFactory, module_redis: RedisServer) -> 
     bed.start_converter({"OVCHAT_CONVERTER_PRELOAD": "true", "OVCHAT_STACKS_DIR": str(bed.folder / "stacks")})
     yield bed
     bed.stop()
-
-
-@pytest.fixture
-def own_bed(tmp_path: Path, own_redis: RedisServer) -> Iterator[ConversionBed]:
-    bed = ConversionBed(tmp_path, own_redis.url)
-    yield bed
-    bed.stop()
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_three_variants_are_published(bed: ConversionBed, tiny: Path) -> None:
@@ -105,19 +83,21 @@ def test_three_variants_are_published(bed: ConversionBed, tiny: Path) -> None:
     wait_until(lambda: bed.left_overs() == [], what="a clean staging folder")
 
 
-def test_an_asked_for_variant_that_is_published_is_not_made_again(bed: ConversionBed, tiny: Path) -> None:
-    first = bed.wait_for_end(bed.submit(tiny, "int8", name="again"))
-    second = bed.wait_for_end(bed.submit(tiny, "int8", name="again"))
-    assert [result.already_published for result in (*first.results, *second.results)] == [False, True]
-    assert [result.weights_bytes for result in first.results] == [result.weights_bytes for result in second.results]
-
-
-def test_another_recipe_under_a_published_name_is_refused(bed: ConversionBed, tiny: Path) -> None:
-    bed.wait_for_end(bed.submit(tiny, "int8", name="taken"))
+def test_what_is_published_is_not_made_again_nor_from_another_recipe_until_it_is_deleted(
+    bed: ConversionBed, tiny: Path
+) -> None:
+    (first,) = bed.wait_for_end(bed.submit(tiny, "int8", name="again")).results
+    (second,) = bed.wait_for_end(bed.submit(tiny, "int8", name="again")).results
+    assert (first.already_published, second.already_published) == (False, True)
+    assert first.weights_bytes == second.weights_bytes
     other = {"name": "int8", "weight_format": "int8", "recipe": {"sym": True}}
-    job = bed.wait_for_end(bed.submit(tiny, other, name="taken"))
-    assert job.error is not None
-    assert job.error.code == "variant_exists"
+    refused = bed.wait_for_end(bed.submit(tiny, other, name="again"))
+    assert refused.error is not None
+    assert refused.error.code == "variant_exists"
+    created_at = bed.store.manifest("again", "int8").created_at
+    asyncio.run(bed.tasks.delete_variant("again", "int8", created_at))
+    wait_until(lambda: not bed.redis.hexists(keys.VARIANTS, "again:int8"))
+    assert not (bed.store.path / "again").exists()
 
 
 def test_awq_with_texts_of_the_request_needs_no_hub(bed: ConversionBed, tiny: Path) -> None:
@@ -135,6 +115,11 @@ def test_awq_with_texts_of_the_request_needs_no_hub(bed: ConversionBed, tiny: Pa
     # AWQ has other scales, and one more multiplication in front of each layer that it changed.
     assert plain.files["openvino_model.bin"].sha256 != awq.files["openvino_model.bin"].sha256
     assert awq.files["openvino_model.bin"].size_bytes >= plain.files["openvino_model.bin"].size_bytes
+    # What an import of it elsewhere would read in it.
+    said = read_ir_facts(bed.store.variant_dir("awq", "int4-awq")).said
+    assert (said.recipe.group_size, said.recipe.awq, said.recipe.backup_precision) == (64, True, "int8_asym")
+    assert said.recipe.ignored_layers is not None
+    assert all(".layers.0.mlp." in layer for layer in said.recipe.ignored_layers)
 
 
 def test_a_recipe_that_cannot_be_followed_says_what_would_work(bed: ConversionBed, tiny: Path) -> None:
@@ -225,44 +210,6 @@ def test_a_bad_checkpoint_is_told_and_leaves_nothing(
     wait_until(lambda: bed.left_overs() == [], what="a clean staging folder")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
-def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, own_redis: RedisServer) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", str(disk)], check=False).returncode:
-        pytest.skip("this machine does not let us mount a file system")
-    bed = SampleBed(tmp_path, own_redis.url, OVCHAT_MODEL_STORE=str(disk), OVCHAT_LOCAL_SOURCES=str(tmp_path))
-    source = write_sample_checkpoint(tmp_path / "sample")
-
-    def mount(mode: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
-
-    def assert_refused(conversion_id: str) -> None:
-        job = bed.wait_for_end(conversion_id, seconds=20)
-        assert job.error is not None
-        assert (job.state, job.error.code) == ("failed", "store_unwritable"), job.error
-        assert "Check the volume and its permissions" in job.error.message
-
-    try:
-        bed.start_sample()
-        mount("ro")
-        assert_refused(bed.submit(source, "int8", name="at-first"))
-        mount("rw")
-        # It becomes so while the job runs: a file system with errors does.
-        bed.hold("publish")
-        conversion_id = bed.submit(source, "int8", name="later")
-        bed.wait_held("publish")
-        mount("ro")
-        bed.release("publish")
-        assert_refused(conversion_id)
-        mount("rw")
-        assert bed.wait_for_end(bed.submit(source, "int8", name="later")).state == "succeeded"
-        assert [path.name for path in disk.iterdir() if not path.name.startswith(".")] == ["later"]
-    finally:
-        bed.stop()
-        subprocess.run(["umount", str(disk)], check=True)
-
-
 @pytest.mark.parametrize("source", ["/no/such/folder", "someone/not-on-this-machine", "a b c"])
 def test_a_source_that_is_not_there_says_what_to_do(bed: ConversionBed, source: str) -> None:
     job = bed.wait_for_end(bed.submit(source, "int8", name="missing"), seconds=40)
@@ -286,43 +233,6 @@ def test_a_group_size_that_does_not_divide_says_what_would(bed: ConversionBed, t
     assert "128, 64, 32, -1" in job.error.message
 
 
-def test_a_deleted_variant_leaves_store_and_index(bed: ConversionBed, tiny: Path) -> None:
-    bed.wait_for_end(bed.submit(tiny, "int8", name="deleted"))
-    created_at = bed.store.manifest("deleted", "int8").created_at
-    asyncio.run(bed.tasks.delete_variant("deleted", "int8", created_at))
-    wait_until(lambda: not bed.redis.hexists(keys.VARIANTS, "deleted:int8"))
-    assert not (bed.store.path / "deleted").exists()
-
-
-def test_a_stopped_worker_leaves_its_job_to_the_next(own_bed: ConversionBed, long_one: Path) -> None:
-    first = own_bed.start_converter()
-    conversion_id = own_bed.submit(long_one, "int8", name="handed-over")
-    child = own_bed.wait_for_stage(conversion_id, "export")
-    assert first.stop(seconds=15) == 0
-    assert gone(child)
-    assert own_bed.job(conversion_id).state == "running"
-    own_bed.start_converter()
-    job = own_bed.wait_for_end(conversion_id)
-    assert (job.state, job.attempt) == ("succeeded", 1)
-
-
-def test_a_killed_worker_is_replaced_within_a_minute(own_bed: ConversionBed, long_one: Path, tiny: Path) -> None:
-    """The broker holds a dead worker's message for hours; without the lease the job would wait that long."""
-    first = own_bed.start_converter()
-    assert own_bed.wait_for_end(own_bed.submit(tiny, "int8", name="before")).state == "succeeded"
-    (own_bed.store.path / "before" / "half-copied").mkdir()
-    own_bed.redis.hset(keys.VARIANTS, "ghost:int8", "{}")
-    conversion_id = own_bed.submit(long_one, "int8", name="taken-up")
-    child = own_bed.wait_for_stage(conversion_id, "export")
-    first.kill()
-    wait_until(lambda: gone(child), seconds=5, what="the child to follow its worker")
-    own_bed.start_converter()
-    job = own_bed.wait_for_end(conversion_id, seconds=60)
-    assert (job.state, job.attempt) == ("succeeded", 2)
-    assert sorted(own_bed.redis.hkeys(keys.VARIANTS)) == [b"before:int8", b"taken-up:int8"]
-    wait_until(lambda: own_bed.left_overs() == [], what="a clean staging folder")
-
-
 def test_redis_may_come_after_the_converter(tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis")
     bed = ConversionBed(tmp_path, server.url)
@@ -337,32 +247,3 @@ def test_redis_may_come_after_the_converter(tmp_path: Path) -> None:
     finally:
         bed.stop()
         server.stop()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path: Path, own_redis: RedisServer, long_one: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(disk)], check=False).returncode:
-        pytest.skip("this machine does not let us mount a file system")
-    bed = ConversionBed(tmp_path, own_redis.url, store=disk / "models")
-    try:
-        bed.start_converter()
-        conversion_id = bed.submit(long_one, "fp16", "int8", name="full")
-        bed.wait_for_stage(conversion_id, "export")
-        with (disk / "filler").open("wb", buffering=0) as filler:
-            try:
-                while filler.write(b"\0" * (1 << 20)):
-                    pass
-            except OSError:
-                pass
-        job = bed.wait_for_end(conversion_id)
-        assert job.error is not None
-        assert (job.state, job.error.code) == ("failed", "disk_full")
-        assert list(bed.store.manifests()) == []
-        wait_until(lambda: bed.left_overs() == [])
-        (disk / "filler").unlink()
-        assert bed.wait_for_end(bed.submit(long_one, "int8", name="full")).state == "succeeded"
-    finally:
-        bed.stop()
-        subprocess.run(["umount", str(disk)], check=True)

@@ -20,6 +20,7 @@ from shared.schemas.models import Imported, Recipe
 from shared.schemas.store import Leftover, StoreRun
 from shared.settings import ConverterSettings
 from tests.helpers.conversion_bed import ConversionBed
+from tests.helpers.hub_bed import HubBed
 from tests.helpers.model_hub import COMMIT, ModelHub
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import wait_until
@@ -72,19 +73,13 @@ def processes_of(pid: int) -> set[str]:
     return found
 
 
-def start(bed: ConversionBed, hub: ModelHub, **environment: str) -> None:
-    settings = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(bed.folder / "hf"), "HF_TOKEN": ""}
-    bed.start_converter({**settings, "OVCHAT_CONVERTER_PRELOAD": "true", **environment})
-
-
 @pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory, hub: ModelHub) -> Iterator[ConversionBed]:
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
-    bed = ConversionBed(tmp_path_factory.mktemp("bed"), server.url)
-    start(bed, hub)
+def bed(tmp_path_factory: pytest.TempPathFactory, module_redis: RedisServer, hub: ModelHub) -> Iterator[ConversionBed]:
+    bed = ConversionBed(tmp_path_factory.mktemp("bed"), module_redis.url)
+    settings = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(bed.folder / "hf"), "HF_TOKEN": ""}
+    bed.start_converter({**settings, "OVCHAT_CONVERTER_PRELOAD": "true"})
     yield bed
     bed.stop()
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +126,9 @@ def test_a_gated_model_asks_for_licence_and_token(bed: ConversionBed) -> None:
 
 
 def test_the_operators_token_opens_a_gated_model(tmp_path: Path, own_redis: RedisServer, hub: ModelHub) -> None:
-    bed = ConversionBed(tmp_path, own_redis.url)
+    bed = HubBed(tmp_path, own_redis.url, hub)
     try:
-        start(bed, hub, HF_TOKEN=TOKEN)
+        bed.start_sample({"HF_TOKEN": TOKEN})
         conversion_id = bed.submit("someone/locked", "int8")
         seen = set()
         while bed.job(conversion_id).state not in ENDED:
@@ -149,18 +144,6 @@ def test_the_operators_token_opens_a_gated_model(tmp_path: Path, own_redis: Redi
     assert not [place for place in seen if TOKEN in place]
     kept = [file for file in tmp_path.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
     assert kept == []
-
-
-def test_a_hub_that_is_away_says_what_to_do(tmp_path: Path, own_redis: RedisServer) -> None:
-    bed = ConversionBed(tmp_path, own_redis.url)
-    try:
-        bed.start_converter({"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)})
-        job = bed.wait_for_end(bed.submit("someone/Tiny-Llama", "int8"))
-    finally:
-        bed.stop()
-    assert job.error is not None
-    assert job.error.code == "source_not_found"
-    assert "local checkpoint folder" in job.error.message
 
 
 def collect(runs: StoreRuns, client: redis.Redis) -> tuple[Leftover, ...]:

@@ -15,54 +15,99 @@ from converter_worker.measurement import records_of
 from converter_worker.memory_gate import MemoryGate
 from shared import keys
 from shared.schemas.converters import CONVERTER_LOST_MS, ConverterInfo
-from tests.helpers.conversion_bed import ConversionBed
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.sample_bed import SampleBed, family_of, signal_all
+from tests.helpers.sample_checkpoint import write_sample_checkpoint
 from tests.helpers.services import wait_until
-from tests.helpers.tiny_llama import write_tiny_llama
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
 
 #: Less than the libraries of a stage take.
 SMALL = {"OVCHAT_CONVERTER_MEMORY_BYTES": str(600 << 20)}
+#: With a number of slots by which the registry's entries are told apart.
+LARGE = {"OVCHAT_CONVERTER_SLOTS": "2"}
 
 
 @pytest.fixture
-def bed(tmp_path: Path, own_redis: RedisServer) -> Iterator[ConversionBed]:
-    bed = ConversionBed(tmp_path / "bed", own_redis.url)
+def bed(tmp_path: Path, own_redis: RedisServer) -> Iterator[SampleBed]:
+    bed = SampleBed(tmp_path / "bed", own_redis.url)
     yield bed
     bed.stop()
 
 
-def test_a_stage_goes_to_the_converter_that_can_hold_it(bed: ConversionBed, tmp_path: Path) -> None:
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_sample_checkpoint(tmp_path / "sample")
+
+
+def test_a_stage_goes_to_the_converter_that_can_hold_it(bed: SampleBed, source: Path) -> None:
     """Every converter takes from one queue: a small one must not try, or refuse, what a larger one could do."""
-    tiny = write_tiny_llama(tmp_path / "tiny")
-    bed.folder.mkdir()
-    small = bed.start_converter(SMALL)
-    refused = bed.wait_for_end(bed.submit(tiny, "int8", name="refused"))
+    small = bed.start_sample(SMALL)
+    refused = bed.wait_for_end(bed.submit(source, "int8", name="refused"))
     assert refused.error is not None
     assert refused.error.code == "out_of_memory"
     assert "the largest of 1 converter has 0.3 GB" in refused.error.message
 
-    large = bed.start_converter({"OVCHAT_CONVERTER_SLOTS": "2"})
+    large = bed.start_sample(LARGE)
     # Stopped, it takes nothing: the small one gets the job, foretells it, and has to pass its export on.
     os.kill(large.pid, signal.SIGSTOP)
     try:
-        conversion_id = bed.submit(tiny, "int8", "int4", name="passed-on")
+        conversion_id = bed.submit(source, "int8", "int4", name="passed-on")
         wait_until(lambda: "stage_passed_on" in small.output, what="the export passed on")
+        assert "passed on to the converter" in (bed.job(conversion_id).waiting or "")
     finally:
         os.kill(large.pid, signal.SIGCONT)
-    job = bed.wait_for_end(conversion_id)
-    assert (job.state, job.error) == ("succeeded", None)
+    job = bed.assert_as_asked(conversion_id, source, attempt=1)
+    assert job.waiting is None
     assert any("passed on to the converter" in (event.message or "") for event in bed.events(conversion_id))
-    registered = cast(dict[bytes, bytes], bed.redis.hgetall(keys.CONVERTERS))
-    slots = {name.decode(): ConverterInfo.model_validate_json(value).slots for name, value in registered.items()}
+    slots = {info.worker_id: info.slots for info in registered(bed)}
     took = records_of({name.decode(): orjson.loads(value) for name, value in job_hash(bed, conversion_id).items()})
     assert {(slots[record.worker_id], record.stage) for record in took} == {
         (2, stage) for stage in ("tokenizer", "export", "compress", "verify")
     }
 
 
-def job_hash(bed: ConversionBed, conversion_id: str) -> dict[bytes, bytes]:
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_job_whose_large_converter_is_lost_says_so_and_waits(bed: SampleBed, source: Path, comes_back: bool) -> None:
+    """Taken up again, the job was refused by the small converter while the large one was starting, or waited silently.
+
+    A restart of the machine that holds the large models must not cost their conversions.
+    """
+    bed.start_sample({**SMALL, "OVCHAT_CONVERTER_PATIENCE_SECONDS": "60" if comes_back else "1.5"})
+    large = bed.start_sample(LARGE)
+    bed.hold("export")
+    conversion_id = bed.submit(source, "int8", name="waits")
+    assert bed.worker_of(bed.wait_held("export")) is large
+    signal_all(family_of(large), signal.SIGKILL)
+    large.kill()
+    for info in registered(bed):
+        # As if it had been silent for so long: 20 seconds are too many for a test.
+        if info.slots == 2:
+            bed.redis.hset(keys.CONVERTERS, info.worker_id, info.model_copy(update={"seen_ms": 0}).model_dump_json())
+    waiting = "waiting for a converter with"
+    wait_until(
+        lambda: (bed.job(conversion_id).waiting or "").startswith(waiting), what="the job says what it waits for"
+    )
+    bed.release("export")
+    if comes_back:
+        bed.start_sample(LARGE)
+        assert bed.assert_as_asked(conversion_id, source, attempt=2).waiting is None
+    else:
+        job = bed.wait_for_end(conversion_id, seconds=10)
+        assert job.error is not None
+        assert (job.state, job.error.code, job.waiting) == ("failed", "out_of_memory", None)
+        assert "Start it, or another that is as large" in job.error.message
+        bed.assert_in_order()
+    told = [event.message for event in bed.events(conversion_id) if (event.message or "").startswith(waiting)]
+    assert len(told) == 1
+
+
+def registered(bed: SampleBed) -> list[ConverterInfo]:
+    found = cast(dict[bytes, bytes], bed.redis.hgetall(keys.CONVERTERS))
+    return [ConverterInfo.model_validate_json(value) for value in found.values()]
+
+
+def job_hash(bed: SampleBed, conversion_id: str) -> dict[bytes, bytes]:
     return cast(dict[bytes, bytes], bed.redis.hgetall(keys.conversion_job(conversion_id)))
 
 

@@ -1,6 +1,5 @@
 """The download stage against a hub on this machine: gone on with after a kill, gated models, revisions, no network."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,12 +12,11 @@ import pytest
 from converter_worker.checkpoint_facts import TENSORS
 from converter_worker.stage_runner import StageRun, StageRunner
 from shared.errors import PlatformError, SourceGated, SourceNotFound, StageCrashed
+from tests.helpers.hub_bed import PIECE_BYTES
 from tests.helpers.model_hub import COMMIT, ModelHub
 from tests.helpers.sample_checkpoint import write_sample_checkpoint
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(60)]
-#: The hub's library writes what has come in pieces of 10 MiB.
-PIECE_BYTES = 10 << 20
 TOKEN = "token-with-access"
 STRANGER = "token-without-access"
 
@@ -29,9 +27,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelHub]:
     small, other, large = (folder / name for name in ("small", "other", "large"))
     write_sample_checkpoint(small, 1)
     write_sample_checkpoint(other, 2)
-    shutil.copytree(small, large)
-    header = json.dumps({"weight": {"dtype": "U8", "shape": [3 << 23], "data_offsets": [0, 3 << 23]}}).encode()
-    (large / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + os.urandom(3 << 23))
+    write_sample_checkpoint(large, 3, weight_bytes=3 << 23)
     # The same weights in another library's form.
     shutil.copyfile(large / "model.safetensors", large / "consolidated.safetensors")
     models = {"some/small": small, "some/large": large, "some/gated": small}
@@ -95,13 +91,12 @@ def test_a_killed_download_is_gone_on_with(hub: ModelHub, fetch: Callable[..., P
                 assert runner.child_pid is not None
                 os.kill(runner.child_pid, signal.SIGKILL)
 
-    hub.pause_after_bytes = PIECE_BYTES + (1 << 20)
+    hub.hold(PIECE_BYTES + (1 << 20))
     try:
         with pytest.raises(StageCrashed):
             fetch("some/large", note=kill)
     finally:
-        hub.pause_after_bytes = None
-        hub.go_on.set()
+        hub.release()
     assert 0.4 < seen[-1] < 0.5
     assert hub.ranges == ["whole"]
     folder = fetch("some/large")

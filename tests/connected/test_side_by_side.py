@@ -25,9 +25,7 @@ def make_bed(tmp_path: Path, own_redis: RedisServer) -> Iterator[MakeBed]:
     beds: list[SampleBed] = []
 
     def make(**environment: str) -> SampleBed:
-        folder = tmp_path / "bed"
-        folder.mkdir()
-        beds.append(SampleBed(folder, own_redis.url, **environment))
+        beds.append(SampleBed(tmp_path / "bed", own_redis.url, environment))
         return beds[-1]
 
     yield make

@@ -48,8 +48,7 @@ class Scene:
         folder.mkdir(parents=True)
         self.real = real
         self.redis_server = RedisServer(folder / "redis", append_only=True).start()
-        (folder / "bed").mkdir()
-        self.bed = SampleBed(folder / "bed", self.redis_server.url, **{MOST_SECONDS: "0.6"})
+        self.bed = SampleBed(folder / "bed", self.redis_server.url, {MOST_SECONDS: "0.6"})
         self.dice = random.Random(f"jobs {seed}")
         self.asked: list[Asked] = []
         self.converters: list[Service] = []

@@ -40,11 +40,12 @@ class ModelHub:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 hub.requests.append(format % args)
 
-        self._models, self._gated, self._token = models, gated, token
+        self.models, self._gated, self._token = models, gated, token
         self._strangers, self._revisions = strangers, revisions or {}
-        #: Bytes of a file after which an answer waits until `go_on` is set; None for never.
-        self.pause_after_bytes: int | None = None
-        self.go_on = threading.Event()
+        self._held_after_bytes: int | None = None
+        self._go_on = threading.Event()
+        #: Set once an answer is held.
+        self.is_held = threading.Event()
         #: What GET requests asked for of weights, in their order.
         self.ranges: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -62,9 +63,20 @@ class ModelHub:
         self._server.shutdown()
         self._server.server_close()
 
+    def hold(self, after_bytes: int) -> None:
+        """Let answers stop after so many bytes of their body."""
+        self._go_on.clear()
+        self.is_held.clear()
+        self._held_after_bytes = after_bytes
+
+    def release(self) -> None:
+        """Let them go on."""
+        self._held_after_bytes = None
+        self._go_on.set()
+
     def answer(self, request: BaseHTTPRequestHandler, *, with_body: bool) -> None:
         path = unquote(urlsplit(request.path).path).removeprefix("/api/models").strip("/")
-        model = next((name for name in {*self._models, *self._gated} if f"{path}/".startswith(f"{name}/")), None)
+        model = next((name for name in {*self.models, *self._gated} if f"{path}/".startswith(f"{name}/")), None)
         if model is None:
             return self._refuse(request, 404, "RepoNotFound")
         if model in self._gated and (refusal := self._refusal(request.headers.get("Authorization"))):
@@ -97,7 +109,7 @@ class ModelHub:
             commit = name if is_commit else hashlib.sha1(name.encode()).hexdigest()
             if revision in (name, commit):
                 return commit, folder
-        return COMMIT, self._models[model] if revision in ("main", COMMIT) else None
+        return COMMIT, self.models[model] if revision in ("main", COMMIT) else None
 
     def _file(self, request: BaseHTTPRequestHandler, file: Path, commit: str, with_body: bool) -> None:
         if not file.is_file():
@@ -125,9 +137,10 @@ class ModelHub:
             request.send_header(name, value)
         request.end_headers()
         if with_body and request.command != "HEAD":
-            first = len(body) if self.pause_after_bytes is None else self.pause_after_bytes
+            first = len(body) if self._held_after_bytes is None else self._held_after_bytes
             request.wfile.write(body[:first])
             if len(body) > first:
-                self.go_on.wait(60)
+                self.is_held.set()
+                self._go_on.wait(60)
                 with contextlib.suppress(OSError):
                     request.wfile.write(body[first:])

@@ -21,14 +21,21 @@ LEASE_SECONDS = 1.0
 class SampleBed(ConversionBed):
     """Sample converters on one Redis; a lease of a second makes losses short."""
 
-    def __init__(self, folder: Path, redis_url: str, **environment: str) -> None:
-        super().__init__(folder, redis_url)
+    def __init__(
+        self,
+        folder: Path,
+        redis_url: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        store: Path | None = None,
+    ) -> None:
+        super().__init__(folder, redis_url, store=store)
         self.holds = folder / "holds"
-        self.holds.mkdir()
+        self.holds.mkdir(parents=True)
         self._sample_environment = {
             "OVCHAT_CONVERSION_LEASE_SECONDS": str(LEASE_SECONDS),
             HOLD_DIR: str(self.holds),
-            **environment,
+            **(environment or {}),
         }
 
     def start_sample(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> Service:

@@ -8,14 +8,18 @@ from pathlib import Path
 WEIGHTS_BYTES = 48 << 10
 
 
-def write_sample_checkpoint(folder: Path, seed: int = 0) -> Path:
-    """Write a checkpoint that differs by its seed; nothing can load it, but its configuration and header are true."""
+def write_sample_checkpoint(folder: Path, seed: int = 0, *, weight_bytes: int = 8) -> Path:
+    """Write a checkpoint that differs by its seed; nothing can load it, but its configuration and header are true.
+
+    `weight_bytes` is a multiple of 8.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "seed": seed}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text("{}")
-    header = json.dumps({"weight": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
-    body = len(header).to_bytes(8, "little") + header + seed.to_bytes(8, "little")
+    weight = {"dtype": "U8", "shape": [weight_bytes], "data_offsets": [0, weight_bytes]}
+    header = json.dumps({"weight": weight}).encode()
+    body = len(header).to_bytes(8, "little") + header + seed.to_bytes(8, "little") * (weight_bytes // 8)
     (folder / "model.safetensors").write_bytes(body)
     return folder
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import psutil
 
 from tests.helpers.redis_server import free_port
 
@@ -22,6 +23,11 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 20.0, what: 
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
         time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 class Service:

@@ -83,7 +83,7 @@ async def _list(*, json_: bool) -> None:
 
 def _remark(job: ConversionJob) -> str:
     if job.state == "running":
-        return f"{job.stage or ''} {job.progress:.0%}".strip()
+        return job.waiting or f"{job.stage or ''} {job.progress:.0%}".strip()
     return job.error.message if job.error else ""
 
 

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -46,6 +47,14 @@ def gone(pid: int, within_seconds: float = 5.0) -> bool:
     except psutil.TimeoutExpired:
         return False
     return True
+
+
+def test_a_log_that_cannot_be_written_does_not_hide_what_is_wrong(
+    runner: StageRunner, sample: Callable[..., StageRun]
+) -> None:
+    """On a full disk the child failed once more while it printed its failure: it went on as a second stage parent."""
+    with pytest.raises(NotCausalLm):
+        runner.run(replace(sample("fail"), log_file=Path("/dev/full")))
 
 
 def test_a_result_comes_back_with_progress_and_log(
