@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel
+
+_Item = TypeVar("_Item", bound=BaseModel)
+
+
+def print_list(
+    items: Sequence[_Item],
+    headings: Sequence[str],
+    row: Callable[[_Item], Sequence[str]],
+    *,
+    empty: str,
+    json_: bool,
+) -> None:
+    """Print the interface's own objects: a table with a row for each, or a JSON list."""
+    if json_:
+        print_json_list(items)
+    else:
+        print_table(headings, [row(item) for item in items], empty=empty)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:

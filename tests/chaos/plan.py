@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.helpers.drawing import drawn_kinds
+
 Kind = Literal["replica", "agent", "gateway", "redis", "stop", "hang"]
 Phase = Literal["any", "prefill", "decode"]
 
@@ -29,9 +31,6 @@ def plan_kills(
 ) -> list[Kill]:
     """Return the events of a run; every kind comes once where there are enough of them."""
     dice = random.Random(f"plan {seed}")
-    kinds = list(weights)[:count]
-    kinds += dice.choices(list(weights), list(weights.values()), k=count - len(kinds))
-    dice.shuffle(kinds)
     return [
         Kill(
             kind,
@@ -40,5 +39,5 @@ def plan_kills(
             away_seconds=dice.uniform(6, 12) if kind == "stop" else dice.uniform(0.2, 2),
             phase=phases[number % len(phases)],
         )
-        for number, kind in enumerate(kinds)
+        for number, kind in enumerate(drawn_kinds(dice, weights, count))
     ]

@@ -99,10 +99,9 @@ class Services:
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory, hub: ModelHub) -> Iterator[Services]:
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
-    bed = ConversionBed(tmp_path_factory.mktemp("bed"), server.url)
-    settings = {"OVCHAT_REDIS_URL": server.url, "OVCHAT_DATA_DIR": str(bed.folder / "data")}
+def services(tmp_path_factory: pytest.TempPathFactory, module_redis: RedisServer, hub: ModelHub) -> Iterator[Services]:
+    bed = ConversionBed(tmp_path_factory.mktemp("bed"), module_redis.url)
+    settings = {"OVCHAT_REDIS_URL": module_redis.url, "OVCHAT_DATA_DIR": str(bed.folder / "data")}
     gateway = Gateway(settings, bed.folder / "gateway.log").start_ready()
     bed.start_converter(
         {
@@ -118,7 +117,6 @@ def services(tmp_path_factory: pytest.TempPathFactory, hub: ModelHub) -> Iterato
     yield Services(bed, gateway)
     gateway.stop()
     bed.stop()
-    server.stop()
 
 
 def code_of(job: Mapping[str, object]) -> object:

@@ -38,6 +38,12 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 @pytest.fixture
+def state(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
 def new_maker(redis_url: str, store: ModelStore, tmp_path: Path) -> Iterator[Callable[..., CardMaker]]:
     """Makes card makers, each as a converter of its own has one."""
     clients = []
@@ -88,7 +94,7 @@ def expected_figures(tokenizer_file: Path, noise: float) -> tuple[float, float, 
 
 
 def test_cards_are_made_of_what_can_be_compared(
-    new_maker: Callable[..., CardMaker], store: ModelStore, redis_url: str
+    new_maker: Callable[..., CardMaker], store: ModelStore, state: redis.Redis
 ) -> None:
     for name, weight_format, noise in (("fp16", "fp16", 0.0), ("int8", "int8", 0.02), ("int4", "int4", 0.2)):
         publish_bigram(store, name, weight_format, noise)  # type: ignore[arg-type]
@@ -104,10 +110,9 @@ def test_cards_are_made_of_what_can_be_compared(
         assert card.perplexity_ratio == pytest.approx(ratio, rel=0.001)
         assert card.tokens_per_second > 0
         assert card.compression_rate == 1.0
-    with redis.Redis.from_url(redis_url) as client:
-        records = {name: VariantRecord.model_validate_json(raw) for name, raw in client.hgetall(keys.VARIANTS).items()}
-        assert {record.quality for record in records.values()} == set(cards.values())
-        assert not client.exists(keys.QUALITY_LEASE, keys.QUALITY_ATTEMPTS)
+    records = {name: VariantRecord.model_validate_json(raw) for name, raw in state.hgetall(keys.VARIANTS).items()}
+    assert {record.quality for record in records.values()} == set(cards.values())
+    assert not state.exists(keys.QUALITY_LEASE, keys.QUALITY_ATTEMPTS)
     assert [path.name for path in (store.path / STAGING_NAME).iterdir()] == ["conv_bigram"]
 
 
@@ -128,22 +133,20 @@ def test_a_job_without_fp16_leaves_its_base_until_the_card_is_made(
 
 
 def test_what_an_admin_asks_for_and_cannot_be_measured_says_why(
-    new_maker: Callable[..., CardMaker], store: ModelStore, redis_url: str
+    new_maker: Callable[..., CardMaker], store: ModelStore, state: redis.Redis
 ) -> None:
     publish_bigram(store, "int4", "int4", 0.2)
-    with redis.Redis.from_url(redis_url) as client:
-        client.sadd(keys.QUALITY_WANTED, "bigram:int4")
-        assert not new_maker(quality_cards=False).make_all()
-        assert not client.exists(keys.QUALITY_WANTED)
+    state.sadd(keys.QUALITY_WANTED, "bigram:int4")
+    assert not new_maker(quality_cards=False).make_all()
+    assert not state.exists(keys.QUALITY_WANTED)
     assert "convert bigram to fp16 too" in (store.manifest("bigram", "int4").quality_problem or "")
 
 
 def test_a_killed_card_is_made_again(new_maker: Callable[..., CardMaker], store: ModelStore) -> None:
     """The kernel ends the child for want of memory: the variant would stay without a card for good."""
-    publish_bigram(store, "fp16", "fp16", 0.0)
     maker = new_maker()
-    outcome = _in_thread(maker.make_all)
-    os.kill(_child(maker), signal.SIGKILL)
+    child, outcome = _begin_card(maker, store)
+    os.kill(child, signal.SIGKILL)
     assert outcome() is False
     assert store.manifest("bigram", "fp16").quality is None
     assert maker.make_all()
@@ -151,55 +154,49 @@ def test_a_killed_card_is_made_again(new_maker: Callable[..., CardMaker], store:
 
 
 def test_a_conversion_stops_the_card_and_the_card_comes_afterwards(
-    new_maker: Callable[..., CardMaker], store: ModelStore, redis_url: str
+    new_maker: Callable[..., CardMaker], store: ModelStore, state: redis.Redis
 ) -> None:
     """A conversion that arrives while a card is made would have to share the cores and the memory with it."""
-    publish_bigram(store, "fp16", "fp16", 0.0)
     maker, other = new_maker("w_1"), new_maker("w_2")
-    outcome = _in_thread(maker.make_all)
-    child = _child(maker)
+    child, outcome = _begin_card(maker, store)
     assert other.make_all(), "one converter at a time makes cards"
     with maker.activity.converting():
         outcome()
         assert not psutil.pid_exists(child)
         assert maker.make_all()
         assert store.manifest("bigram", "fp16").quality is None
-    with redis.Redis.from_url(redis_url) as client:
-        assert client.hget(keys.QUALITY_ATTEMPTS, "bigram:fp16") == b"0"
+    assert state.hget(keys.QUALITY_ATTEMPTS, "bigram:fp16") == b"0"
     assert other.make_all()
     assert store.manifest("bigram", "fp16").quality is not None
 
 
 def test_the_deletion_of_a_variant_ends_its_card(
-    new_maker: Callable[..., CardMaker], store: ModelStore, redis_url: str
+    new_maker: Callable[..., CardMaker], store: ModelStore, state: redis.Redis
 ) -> None:
     """The card would bring the deleted variant back into the index."""
-    publish_bigram(store, "fp16", "fp16", 0.0)
     maker = new_maker()
-    outcome = _in_thread(maker.make_all)
-    _child(maker)
+    _, outcome = _begin_card(maker, store)
     store.delete("bigram", "fp16")
     outcome()
-    with redis.Redis.from_url(redis_url) as client:
-        assert client.hlen(keys.VARIANTS) == 0
+    assert state.hlen(keys.VARIANTS) == 0
     assert maker.make_all()
     assert list(store.manifests()) == []
 
 
-def _in_thread(make_all: Callable[[], bool]) -> Callable[[], bool | None]:
+def _begin_card(maker: CardMaker, store: ModelStore) -> tuple[int, Callable[[], bool | None]]:
+    """Publish a variant and begin its card; return the child's process id and what waits for the maker's answer.
+
+    The child imports for a while before it measures.
+    """
+    publish_bigram(store, "fp16", "fp16", 0.0)
     outcomes: list[bool] = []
-    thread = threading.Thread(target=lambda: outcomes.append(make_all()))
+    thread = threading.Thread(target=lambda: outcomes.append(maker.make_all()))
     thread.start()
 
     def wait() -> bool | None:
         thread.join(30)
         return outcomes[0] if outcomes else None
 
-    return wait
-
-
-def _child(maker: CardMaker) -> int:
-    """Return the process id of the card's child as soon as it is there; it imports for a while before it measures."""
     found: list[int] = []
 
     def look() -> bool:
@@ -208,4 +205,4 @@ def _child(maker: CardMaker) -> int:
         return bool(found)
 
     wait_until(look, what="the card's child")
-    return found[0]
+    return found[0], wait

@@ -22,15 +22,8 @@ LONG_AGO = 1_700_000_000
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory, server: RedisServer) -> Iterator[ConversionBed]:
-    bed = ConversionBed(tmp_path_factory.mktemp("bed"), server.url)
+def bed(tmp_path_factory: pytest.TempPathFactory, module_redis: RedisServer) -> Iterator[ConversionBed]:
+    bed = ConversionBed(tmp_path_factory.mktemp("bed"), module_redis.url)
     # A reaper would take up the jobs that the tests write down as running.
     bed.start_converter({"HF_HUB_CACHE": str(bed.folder / "hub")})
     yield bed

@@ -19,15 +19,13 @@ SECOND_STACK = "transformers-5.5.4"
 
 
 @pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConversionBed]:
-    """A converter with all stacks, and a Redis of its own: it must not see the jobs of other tests."""
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
-    bed = ConversionBed(tmp_path_factory.mktemp("bed"), server.url)
+def bed(tmp_path_factory: pytest.TempPathFactory, module_redis: RedisServer) -> Iterator[ConversionBed]:
+    """A converter with all stacks."""
+    bed = ConversionBed(tmp_path_factory.mktemp("bed"), module_redis.url)
     # transformers keeps copies of models' code there.
     bed.start_converter({"HF_HOME": str(bed.folder / "huggingface")})
     yield bed
     bed.stop()
-    server.stop()
 
 
 def test_a_family_of_another_stack_is_published_with_that_stack(bed: ConversionBed, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.helpers.drawing import drawn_kinds
+
 Kind = Literal["child", "worker", "redis", "stop"]
 WEIGHTS: Mapping[Kind, int] = {"child": 10, "worker": 10, "redis": 4, "stop": 3}
 
@@ -25,9 +27,6 @@ class Kill:
 def plan_kills(count: int, seed: int, *, mean_pause_seconds: float) -> list[Kill]:
     """Return the events of a run; every kind comes once where there are enough of them."""
     dice = random.Random(f"kills {seed}")
-    kinds = list(WEIGHTS)[:count]
-    kinds += dice.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count - len(kinds))
-    dice.shuffle(kinds)
     return [
         Kill(
             kind,
@@ -36,5 +35,5 @@ def plan_kills(count: int, seed: int, *, mean_pause_seconds: float) -> list[Kill
             away_seconds=dice.uniform(1, 5) if kind == "stop" else dice.uniform(0.1, 1.5),
             whole=dice.random() < 0.5,
         )
-        for kind in kinds
+        for kind in drawn_kinds(dice, WEIGHTS, count)
     ]

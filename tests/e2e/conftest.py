@@ -12,9 +12,8 @@ from tests.helpers.services import Gateway, Service, wait_until
 @pytest.fixture(scope="session")
 def demo_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """The Redis of the demo platform."""
-    server = RedisServer(tmp_path_factory.mktemp("demo-redis")).start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path_factory.mktemp("demo-redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -74,24 +74,23 @@ async def _list(search: str, *, json_: bool) -> None:
     from datetime import UTC, datetime
 
     from gateway.client.session import http_client
-    from gateway.client.table import print_json_list, print_table
+    from gateway.client.table import print_list
     from gateway.client.terminal import printable
 
     async with http_client() as client:
         found = [chat async for chat in client.chats(search)]
-    if json_:
-        print_json_list(found)
-        return
-    rows = [
-        (
+    print_list(
+        found,
+        ("chat", "title", "model", "last turn"),
+        lambda chat: (
             chat.chat_id,
             printable(chat.title),
             chat.model or "",
             datetime.fromtimestamp(chat.updated_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
-        )
-        for chat in found
-    ]
-    print_table(("chat", "title", "model", "last turn"), rows, empty=f"no chats; `{ovchat('chat MODEL')}` begins one")
+        ),
+        empty=f"no chats; `{ovchat('chat MODEL')}` begins one",
+        json_=json_,
+    )
 
 
 async def _show(chat_id: str, *, json_: bool) -> None:

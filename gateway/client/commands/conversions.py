@@ -33,7 +33,7 @@ def follow(
     json_: Json = False,
 ) -> None:
     """Show a conversion's progress until it ends; Ctrl-C leaves it running."""
-    from gateway.client.commands.convert import follow_to_the_end
+    from gateway.client.submission import follow_to_the_end
 
     with told_failures():
         raise typer.Exit(asyncio.run(follow_to_the_end(conversion_id, json_=json_, log=log_)))
@@ -56,15 +56,14 @@ def cancel(conversion_id: ConversionId, json_: Json = False) -> None:
 async def _list(*, json_: bool) -> None:
     from gateway.client.conversion_text import duration, foretold, moment
     from gateway.client.session import http_client
-    from gateway.client.table import print_json_list, print_table
+    from gateway.client.table import print_list
 
     async with http_client() as client:
         jobs = await client.conversions()
-    if json_:
-        print_json_list(jobs)
-        return
-    rows = [
-        (
+    print_list(
+        jobs,
+        ("conversion", "model", "variants", "user", "asked", "time", "foretold / measured", "state", ""),
+        lambda job: (
             job.conversion_id,
             job.plan.model,
             ", ".join(variant.name for variant in job.plan.variants),
@@ -74,11 +73,10 @@ async def _list(*, json_: bool) -> None:
             foretold(job),
             job.state,
             _remark(job),
-        )
-        for job in jobs
-    ]
-    headings = ("conversion", "model", "variants", "user", "asked", "time", "foretold / measured", "state", "")
-    print_table(headings, rows, empty="no conversions yet")
+        ),
+        empty="no conversions yet",
+        json_=json_,
+    )
 
 
 def _remark(job: ConversionJob) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.client.exits import FAILURE, INTERRUPTED, fail, told_failures
+from gateway.client.exits import told_failures
 from gateway.client.invocation import ovchat
 from gateway.client.recipe_options import calibration_dataset, variant_wishes
+from gateway.client.submission import submit_and_follow
 
 if TYPE_CHECKING:
     from shared.errors import PlatformError
@@ -89,7 +89,14 @@ def convert(
             "ignored_layers": ignore or None,
         }
         request = _request(model, variant_wishes(variants, recipe), name, revision, trust_remote_code)
-        raise typer.Exit(asyncio.run(_convert(request, follow=follow or log, log=log, json_=json_)))
+        job = submit_and_follow(
+            lambda client: client.submit_conversion(request),
+            in_options=_in_options,
+            follow=follow or log,
+            log=log,
+            json_=json_,
+        )
+        raise typer.Exit(asyncio.run(job))
 
 
 def _request(
@@ -108,66 +115,9 @@ def _request(
     )
 
 
-async def _convert(request: ConversionRequest, *, follow: bool, log: bool, json_: bool) -> int:
-    from gateway.client.session import http_client
-    from shared.errors import PlatformError
-
-    async with http_client() as client:
-        try:
-            job = await client.submit_conversion(request)
-        except PlatformError as error:
-            fail(_in_options(error))
-        conversion_id = job.conversion_id
-        if not follow:
-            if json_:
-                print(job.model_dump_json())
-            else:
-                print(f"{'joined' if job.joined else 'accepted'}: conversion {conversion_id}")
-                print(f"watch it with `{ovchat(f'conversions follow {conversion_id}')}`")
-            return 0
-        return await follow_to_the_end(conversion_id, json_=json_, log=log)
-
-
 def _in_options(error: PlatformError) -> str:
     """Say the interface's complaint in the words of the command line."""
     message = error.message.replace("`name`", "--name").replace("source_model", "MODEL")
     if error.param == "variants" and error.code == "variant_exists":
         message += f" NAME=int4 in --variants names another; `{ovchat('delete MODEL:VARIANT')}` deletes one."
     return message
-
-
-async def follow_to_the_end(conversion_id: str, *, json_: bool, log: bool = False) -> int:
-    """Show a job until it ends; return the exit code of the command."""
-    from rich.console import Console
-
-    from gateway.client.conversion_progress import result_lines, show_progress
-    from gateway.client.session import http_client
-
-    console = Console(stderr=True) if json_ else Console()
-    async with http_client() as client:
-        try:
-            job = await client.conversion(conversion_id)
-            await show_progress(client.conversion_events(conversion_id), job.plan.model, console, log=log)
-            job = await client.conversion(conversion_id)
-        except asyncio.CancelledError:
-            print(
-                f"\nconversion {conversion_id} goes on; `{ovchat(f'conversions follow {conversion_id}')}` shows it, "
-                f"`{ovchat(f'conversions cancel {conversion_id}')}` ends it",
-                file=sys.stderr,
-            )
-            # Ctrl-C arrives as a cancellation, which the runner turns into KeyboardInterrupt unless it is handled here.
-            return INTERRUPTED
-    if json_:
-        print(job.model_dump_json())
-    elif job.state == "succeeded":
-        print("\n".join(result_lines(job)))
-    if job.state != "succeeded":
-        print(
-            f"ovchat: the conversion {_how_it_ended(job.state, job.error.message if job.error else None)}",
-            file=sys.stderr,
-        )
-    return 0 if job.state == "succeeded" else FAILURE
-
-
-def _how_it_ended(state: str, message: str | None) -> str:
-    return f"{state}: {message}" if message else f"was {state}" if state == "cancelled" else state

@@ -19,23 +19,21 @@ def converters(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")
 async def _converters(*, json_: bool) -> None:
     from gateway.client.figures import gigabytes
     from gateway.client.session import http_client
-    from gateway.client.table import print_json_list, print_table
+    from gateway.client.table import print_list
 
     async with http_client() as client:
         found = await client.converters()
-    if json_:
-        print_json_list(found)
-        return
-    rows = [
-        (
+    print_list(
+        found,
+        ("converter", "host", "stages/slots", "memory", "free now", "disk free"),
+        lambda info: (
             info.worker_id,
             info.host,
             f"{info.busy}/{info.slots}",
             gigabytes(info.memory_bytes),
             gigabytes(info.free_bytes),
             gigabytes(info.disk_free_bytes),
-        )
-        for info in found
-    ]
-    headings = ("converter", "host", "stages/slots", "memory", "free now", "disk free")
-    print_table(headings, rows, empty="no converter is registered")
+        ),
+        empty="no converter is registered",
+        json_=json_,
+    )

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.client.commands.convert import follow_to_the_end
-from gateway.client.exits import fail, told_failures
-from gateway.client.invocation import ovchat
+from gateway.client.exits import told_failures
+from gateway.client.submission import submit_and_follow
 
 if TYPE_CHECKING:
-    from shared.schemas.conversion import ImportRequest
+    from shared.errors import PlatformError
 
 
 def import_(
@@ -35,23 +34,11 @@ def import_(
         from shared.schemas.conversion import ImportRequest
 
         request = ImportRequest(source_model=source, name=name, variant=variant, revision=revision)
-        raise typer.Exit(asyncio.run(_import(request, follow=follow, json_=json_)))
+        job = submit_and_follow(
+            lambda client: client.submit_import(request), in_options=_in_options, follow=follow, json_=json_
+        )
+        raise typer.Exit(asyncio.run(job))
 
 
-async def _import(request: ImportRequest, *, follow: bool, json_: bool) -> int:
-    from gateway.client.session import http_client
-    from shared.errors import PlatformError
-
-    async with http_client() as client:
-        try:
-            job = await client.submit_import(request)
-        except PlatformError as error:
-            fail(error.message.replace("`name`", "--name").replace("source_model", "SOURCE"))
-    if follow:
-        return await follow_to_the_end(job.conversion_id, json_=json_)
-    if json_:
-        print(job.model_dump_json())
-    else:
-        print(f"{'joined' if job.joined else 'accepted'}: conversion {job.conversion_id}")
-        print(f"watch it with `{ovchat(f'conversions follow {job.conversion_id}')}`")
-    return 0
+def _in_options(error: PlatformError) -> str:
+    return error.message.replace("`name`", "--name").replace("source_model", "SOURCE")

@@ -102,15 +102,14 @@ def first() -> None:
 
 async def _list(*, json_: bool) -> None:
     from gateway.client.session import http_client
-    from gateway.client.table import print_json_list, print_table
+    from gateway.client.table import print_list
 
     async with http_client() as client:
         found = await client.keys()
-    if json_:
-        print_json_list(found)
-        return
-    rows = [
-        (
+    print_list(
+        found,
+        ("key", "user", "role", "name", "limits", "last used", ""),
+        lambda record: (
             record.key_id,
             record.user,
             record.role,
@@ -118,10 +117,10 @@ async def _list(*, json_: bool) -> None:
             _told(record.limits),
             record.last_used_day or "",
             "revoked" * record.revoked,
-        )
-        for record in found
-    ]
-    print_table(("key", "user", "role", "name", "limits", "last used", ""), rows, empty="no keys")
+        ),
+        empty="no keys",
+        json_=json_,
+    )
 
 
 async def _create(fields: dict[str, object], *, json_: bool) -> None:

@@ -83,21 +83,20 @@ def _marks(entry: CatalogEntry) -> list[str]:
 
 async def _catalog(*, json_: bool) -> None:
     from gateway.client.session import http_client
-    from gateway.client.table import print_json_list, print_table
+    from gateway.client.table import print_list
 
     async with http_client() as client:
         entries = await client.catalog()
-    if json_:
-        print_json_list(entries)
-        return
-    rows = [
-        (
+    print_list(
+        entries,
+        ("name", "languages", "source", "licence", ""),
+        lambda entry: (
             entry.id,
             ", ".join(entry.languages),
             entry.source_model,
             entry.licence or "",
             " ".join(_marks(entry)),
-        )
-        for entry in entries
-    ]
-    print_table(("name", "languages", "source", "licence", ""), rows, empty="the catalogue is empty")
+        ),
+        empty="the catalogue is empty",
+        json_=json_,
+    )

@@ -30,15 +30,14 @@ def usage(
 
 async def _usage(user: str | None, first: datetime | None, last: datetime | None, *, json_: bool) -> None:
     from gateway.client.session import http_client
-    from gateway.client.table import print_json_list, print_table
+    from gateway.client.table import print_list
 
     async with http_client() as client:
         days = await client.usage(user, first.date() if first else None, last.date() if last else None)
-    if json_:
-        print_json_list(days)
-        return
-    rows = [
-        (
+    print_list(
+        days,
+        ("day (UTC)", "user", "prompt tokens", "cached", "answer tokens", "generations", "conversions"),
+        lambda day: (
             day.day.isoformat(),
             day.user,
             f"{day.prompt_tokens:,}",
@@ -46,8 +45,7 @@ async def _usage(user: str | None, first: datetime | None, last: datetime | None
             f"{day.completion_tokens:,}",
             f"{day.generations:,}",
             f"{day.conversions:,}",
-        )
-        for day in days
-    ]
-    headings = ("day (UTC)", "user", "prompt tokens", "cached", "answer tokens", "generations", "conversions")
-    print_table(headings, rows, empty="nothing was used in these days")
+        ),
+        empty="nothing was used in these days",
+        json_=json_,
+    )

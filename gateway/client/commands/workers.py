@@ -19,15 +19,14 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 async def _workers(*, json_: bool) -> None:
     from gateway.client.figures import gigabytes
     from gateway.client.session import http_client
-    from gateway.client.table import print_json_list, print_table
+    from gateway.client.table import print_list
 
     async with http_client() as client:
         found = await client.workers()
-    if json_:
-        print_json_list(found)
-        return
-    rows = [
-        (
+    print_list(
+        found,
+        ("worker", "device", "engine", "state", "replicas (running/slots)", "reserved", "free", "tokens"),
+        lambda worker: (
             worker.worker_id,
             f"{worker.device} ({worker.device_name})" if worker.device_name else worker.device,
             worker.engine,
@@ -38,8 +37,7 @@ async def _workers(*, json_: bool) -> None:
             f"{gigabytes(worker.memory_reserved_bytes)} of {gigabytes(worker.memory_budget_bytes or 0)}",
             gigabytes(worker.free_memory_bytes or 0),
             f"{worker.generated_tokens:,}",
-        )
-        for worker in found
-    ]
-    headings = ("worker", "device", "engine", "state", "replicas (running/slots)", "reserved", "free", "tokens")
-    print_table(headings, rows, empty="no inference worker is registered")
+        ),
+        empty="no inference worker is registered",
+        json_=json_,
+    )

@@ -18,16 +18,15 @@ NETWORK_COMPLAINTS = ("Failed to load resource", "WebSocket connection to")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """A gateway, a worker, and models that recite, on a Redis of their own: they live longer than one file's tests."""
     require_chromium()
-    server = RedisServer(tmp_path_factory.mktemp("page-redis")).start()
-    pool = Pool(tmp_path_factory.mktemp("page"), server.url)
-    try:
-        publish_reciters(pool)
-        pool.gateway()
-        pool.worker({"OVCHAT_MAX_REPLICAS": "8", "OVCHAT_DRAIN_GRACE_SECONDS": "5"})
-        yield pool
-    finally:
-        pool.stop()
-        server.stop()
+    with RedisServer(tmp_path_factory.mktemp("page-redis")) as server:
+        pool = Pool(tmp_path_factory.mktemp("page"), server.url)
+        try:
+            publish_reciters(pool)
+            pool.gateway()
+            pool.worker({"OVCHAT_MAX_REPLICAS": "8", "OVCHAT_DRAIN_GRACE_SECONDS": "5"})
+            yield pool
+        finally:
+            pool.stop()
 
 
 @pytest.fixture(scope="package")
