@@ -62,7 +62,9 @@ def read_facts(folder: Path, tensors: Mapping[str, TensorFacts] | None = None) -
         SourceNotFound: the folder has no config.json, or no weights.
         SourceCorrupt: a file cannot be read, or is shorter than its header says.
     """
-    config = _read_config(folder)
+    config = read_json_object(folder / "config.json")
+    if config is None:
+        raise SourceNotFound(f"{folder} is no checkpoint folder: it has no config.json.", param="source_model")
     has_tokenizer = any((folder / name).is_file() for name in TOKENIZER_FILES) or any(folder.glob("*.tiktoken"))
     if tensors is not None:
         return CheckpointFacts(config, tensors, has_tokenizer)
@@ -80,6 +82,23 @@ def read_facts(folder: Path, tensors: Mapping[str, TensorFacts] | None = None) -
             param="source_model",
         )
     return CheckpointFacts(config, found, has_tokenizer)
+
+
+def read_json_object(file: Path) -> dict[str, object] | None:
+    """Return the object in a source's file, None where there is no such file.
+
+    Raises:
+        SourceCorrupt: it holds something else.
+    """
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise SourceCorrupt(f"{file.name} is no JSON: {error}", param="source_model") from error
+    if not isinstance(content, dict):
+        raise SourceCorrupt(f"{file.name} holds no object.", param="source_model")
+    return content
 
 
 def read_safetensors_header(file: Path) -> dict[str, TensorFacts]:
@@ -112,19 +131,6 @@ def read_safetensors_header(file: Path) -> dict[str, TensorFacts]:
             f"{file.name} is damaged or not completely copied: {size} bytes of {wanted}.", param="source_model"
         )
     return tensors
-
-
-def _read_config(folder: Path) -> dict[str, object]:
-    file = folder / "config.json"
-    if not file.is_file():
-        raise SourceNotFound(f"{folder} is no checkpoint folder: it has no config.json.", param="source_model")
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise SourceCorrupt(f"{file} is no JSON: {error}", param="source_model") from error
-    if not isinstance(config, dict):
-        raise SourceCorrupt(f"{file} holds no object.", param="source_model")
-    return config
 
 
 def _weight_map(folder: Path, files: list[Path]) -> Mapping[str, str]:

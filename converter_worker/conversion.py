@@ -14,7 +14,7 @@ from converter_worker import import_steps, source_steps, variant_steps
 from converter_worker.activity import Activity
 from converter_worker.converter_registry import ConverterRegistry
 from converter_worker.job_store import JobStore, JobView, StageTicket, StopReason, Superseded
-from converter_worker.lease import LeaseKeeper
+from converter_worker.lease import lease_keeper
 from converter_worker.memory_gate import MemoryGate
 from converter_worker.passing_on import PassingOn, SendTicket
 from converter_worker.stage_errors import file_error
@@ -104,7 +104,7 @@ class Conversions:
                 return
             started = time.monotonic()
             log.info("stage_started")
-            lease = LeaseKeeper(self.jobs, ticket, self.settings.conversion_lease_seconds)
+            lease = lease_keeper(self.jobs, ticket, self.settings.conversion_lease_seconds)
             with self.activity.converting(), lease:
                 try:
                     self._run(view, ticket)

@@ -1,13 +1,12 @@
 """What a folder of ready-made OpenVINO IR says of itself without loading it: whether it is whole, and its recipe."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from converter_worker.checkpoint_facts import TOKENIZER_FILES
+from converter_worker.checkpoint_facts import TOKENIZER_FILES, read_json_object
 from converter_worker.ir_recipe import IrRecipe, read_recipe, rt_value
 from shared.errors import SourceCorrupt, SourceNotFound, TokenizerMissing
 from shared.schemas.models import WeightFormat
@@ -55,7 +54,7 @@ def read_ir_facts(folder: Path) -> IrFacts:
         TokenizerMissing: there are no tokenizer files.
     """
     description = _description(folder)
-    config = _json_object(folder / "config.json")
+    config = read_json_object(folder / "config.json")
     if config is None:
         raise SourceNotFound(
             f"{folder.name} has no config.json, from which the model's type and context length are read: copy the one "
@@ -77,7 +76,7 @@ def read_ir_facts(folder: Path) -> IrFacts:
     precision = max(sizes, key=lambda name: sizes[name])
     weight_format = _weight_format(sizes)
     information = _rt_info(description)
-    said = read_recipe(information, _json_object(folder / "openvino_config.json") or {}, weight_format)
+    said = read_recipe(information, read_json_object(folder / "openvino_config.json") or {}, weight_format)
     return IrFacts(config, weight_format, said, precision, end, _versions(information))
 
 
@@ -148,15 +147,3 @@ def _versions(information: ElementTree.Element | None) -> dict[str, str]:
     versions["nncf"] = versions["nncf"] or rt_value(information, "nncf/version")
     versions["openvino"] = rt_value(information, "Runtime_version")
     return {name: version for name, version in versions.items() if version}
-
-
-def _json_object(file: Path) -> dict[str, object] | None:
-    if not file.is_file():
-        return None
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise SourceCorrupt(f"{file.name} is no JSON: {error}", param="source_model") from error
-    if not isinstance(content, dict):
-        raise SourceCorrupt(f"{file.name} holds no object.", param="source_model")
-    return content

@@ -94,13 +94,14 @@ def _fetch(arguments: Arguments, token: str | None, report: ReportProgress) -> P
     wanted = {file: size for file, size in sizes.items() if any(fnmatch(file, pattern) for pattern in patterns)}
     cache = Path(constants.HF_HUB_CACHE)
     repository = cache / repo_folder_name(repo_id=name, repo_type="model")
-    with DownloadProgress(repository, found.sha or "", wanted, report) as progress:
-        missing, free = progress.total_bytes - progress.present_bytes(), _free_bytes(cache)
-        if missing > free:
-            raise DiskFull(
-                f"Downloading {name} needs {gigabytes(missing)} on the disk of {cache}, {gigabytes(free)} are free. "
-                f"{_MORE_SPACE}"
-            )
+    progress = DownloadProgress(repository, found.sha or "", wanted, report)
+    missing, free = progress.total_bytes - progress.present_bytes(), _free_bytes(cache)
+    if missing > free:
+        raise DiskFull(
+            f"Downloading {name} needs {gigabytes(missing)} on the disk of {cache}, {gigabytes(free)} are free. "
+            f"{_MORE_SPACE}"
+        )
+    with progress.reporting():
         # Files that are half here are gone on with, and those that are here are not asked for again.
         try:
             return Path(

@@ -1,10 +1,10 @@
 """How many bytes of a download have come: read from the hub library's cache, whichever way it fetches them."""
 
-import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import TracebackType
 
+from converter_worker.periodic_thread import PeriodicThread
 from converter_worker.size_text import gigabytes
 from converter_worker.stages.contract import ReportProgress
 
@@ -13,7 +13,7 @@ PERIOD_SECONDS = 0.5
 
 
 class DownloadProgress:
-    """Reports from a thread of its own while a snapshot is fetched.
+    """Counts the bytes of a snapshot, and reports them from a thread of its own while it is fetched.
 
     Args:
         repository: the model's folder in the cache.
@@ -29,8 +29,7 @@ class DownloadProgress:
         self._sizes = {name: size for name, size in sizes.items() if size is not None}
         self._is_known = len(self._sizes) == len(sizes)
         self._report = report
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="download-progress", daemon=True)
+        self._most_bytes = 0
 
     @property
     def total_bytes(self) -> int:
@@ -49,22 +48,15 @@ class DownloadProgress:
                 continue
         return min(whole + parts, self.total_bytes)
 
-    def __enter__(self) -> "DownloadProgress":
-        if self._is_known and self._sizes:
-            self._thread.start()
-        return self
+    def reporting(self) -> AbstractContextManager[object]:
+        """Return the context in which the snapshot is to be fetched."""
+        if not self._is_known or not self._sizes:
+            return nullcontext()
+        return PeriodicThread("download-progress", PERIOD_SECONDS, self._tell)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        most = 0
-        while not self._stopped.wait(PERIOD_SECONDS):
-            # A file that changes from part to whole between two looks must not take the progress back.
-            most = max(most, self.present_bytes())
-            text = f"downloading: {gigabytes(most)} of {gigabytes(self.total_bytes)}"
-            self._report(most / max(1, self.total_bytes), text)
+    def _tell(self) -> bool:
+        # A file that changes from part to whole between two looks must not take the progress back.
+        self._most_bytes = max(self._most_bytes, self.present_bytes())
+        text = f"downloading: {gigabytes(self._most_bytes)} of {gigabytes(self.total_bytes)}"
+        self._report(self._most_bytes / max(1, self.total_bytes), text)
+        return True

@@ -17,7 +17,7 @@ from tests.helpers.conversion_bed import ConversionBed
 from tests.helpers.foretold import assert_foretold
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import gone, wait_until
-from tests.helpers.tiny_llama import write_tiny_llama
+from tests.helpers.tiny_checkpoints import write_tiny_llama
 from tests.helpers.variants import publish_sample_variant
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]

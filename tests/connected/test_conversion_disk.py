@@ -16,7 +16,7 @@ from tests.helpers.sample_bed import SampleBed
 from tests.helpers.sample_checkpoint import write_sample_checkpoint
 from tests.helpers.services import wait_until
 from tests.helpers.small_disk import SmallDisk
-from tests.helpers.tiny_llama import write_tiny_llama
+from tests.helpers.tiny_checkpoints import write_tiny_llama
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
 

@@ -24,8 +24,8 @@ from tests.helpers.hub_bed import HubBed
 from tests.helpers.model_hub import COMMIT, ModelHub
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import wait_until
+from tests.helpers.tiny_checkpoints import write_tiny_llama, write_tiny_tokenizer
 from tests.helpers.tiny_gguf import byte_level_tokenizer, random_weights, write_tiny_gguf
-from tests.helpers.tiny_llama import write_tiny_llama, write_tiny_tokenizer
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(180)]
 TOKEN = "hub-token-of-the-operator"

@@ -9,8 +9,7 @@ import pytest
 from shared.errors import VerificationFailed
 from tests.helpers.conversion_bed import ConversionBed
 from tests.helpers.redis_server import RedisServer
-from tests.helpers.tiny_granite import write_tiny_granite_hybrid
-from tests.helpers.tiny_mpt import write_tiny_mpt
+from tests.helpers.tiny_checkpoints import write_tiny_granite_hybrid, write_tiny_mpt
 from tests.helpers.tiny_remote_code import write_tiny_remote_code
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]

@@ -21,7 +21,7 @@ from tests.helpers.sample_bed import SampleBed
 from tests.helpers.sample_checkpoint import write_sample_checkpoint
 from tests.helpers.sample_conversion import MOST_SECONDS
 from tests.helpers.services import Service
-from tests.helpers.tiny_llama import write_tiny_llama
+from tests.helpers.tiny_checkpoints import write_tiny_llama
 
 VARIANTS = ("fp16", "int8", "int4")
 _INT4 = {"name": "int4", "weight_format": "int4", "recipe": {"sym": True, "group_size": 64}}

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from converter_worker.stage_environment import stage_environment
 from converter_worker.stage_runner import StageRun, StageRunner
-from tests.helpers.tiny_llama import write_tiny_llama
+from tests.helpers.tiny_checkpoints import write_tiny_llama
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from tests.families.greedy import GreedyAnswer, greedy_answer
+from tests.helpers.tiny_checkpoints import random_model
 
 SEED = 20
 #: Large enough that attention is no mean over all tokens, where a wrong position would change nothing.
@@ -19,8 +20,6 @@ _LEAST_MARGIN = 1e-3
 _LEAST_DISTINCT = 4
 _MOST_DRAWS = 12
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-#: Of the demo model's vocabulary.
-_SPECIAL_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
 
 
 class Arguments(StageMessage):
@@ -55,10 +54,7 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     arguments = Arguments.model_validate(raw_arguments)
     arguments.output_dir.mkdir(parents=True)
     vocabulary_size = _vocabulary_size(arguments.tokenizer_dir)
-    fields = {"vocab_size": vocabulary_size, **_SPECIAL_IDS, **arguments.fields}
-    config = transformers.AutoConfig.for_model(arguments.family, **fields)
-    torch.manual_seed(SEED)
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    model = random_model(arguments.family, SEED, vocab_size=vocabulary_size, **arguments.fields)
     _roughen(model)
     model.to(torch.float16).save_pretrained(arguments.output_dir)
     for name in _TOKENIZER_FILES:

@@ -8,7 +8,7 @@ import pytest
 from tests.families.pipeline import Pipeline
 from tests.families.shapes import Shape, load_shapes
 from tests.families.trial import try_shape
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 pytestmark = [pytest.mark.connected, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from shared.model_store import ModelStore
 from shared.schemas.models import Manifest, Recipe, WeightFormat
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 VOCABULARY = 384
 _WIDTH = 16

@@ -7,7 +7,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, quantize
 from numpy.typing import NDArray
 
-from tests.helpers.tiny_llama import CHAT_TEMPLATE
+from tests.helpers.tiny_checkpoints import CHAT_TEMPLATE
 
 LAYERS, HIDDEN, HEADS, KEY_VALUE_HEADS, INNER = 2, 64, 4, 2, 96
 Weights = dict[str, NDArray[np.float16]]

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import random_model, write_checkpoint
 
 _CONFIGURATION = """
 from transformers import LlamaConfig
@@ -57,26 +57,18 @@ def write_tiny_remote_code(folder: Path, model_type: str, ran_file: Path) -> Pat
     whenever the code is run.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tiny_tokenizer(folder, 384)
-    torch.manual_seed(7)
-    config = LlamaConfig(
+    llama = random_model(
+        "llama",
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        vocab_size=384,
         max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
     )
-    llama = LlamaForCausalLM(config)
     llama.model.register_parameter("gain", torch.nn.Parameter(torch.randn(64)))
-    llama.to(torch.bfloat16).save_pretrained(folder)
+    write_checkpoint(llama, folder)
     values = json.loads((folder / "config.json").read_text("utf-8"))
     values |= {
         "model_type": model_type,

@@ -8,7 +8,7 @@ import redis
 from shared import keys
 from shared.model_store import ModelStore
 from shared.schemas.models import Manifest, Recipe, VariantRecord, WeightFormat
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 CONTEXT_LENGTH = 512
 

@@ -18,7 +18,7 @@ from shared.schemas.workers import LoadVariant
 from shared.waiting_queue import WaitingQueue
 from tests.helpers.messages import generation_request
 from tests.helpers.services import Service
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 VARIANT = "demo:int8"
 LONG = GenerationParams(temperature=0, max_new_tokens=2000)

@@ -14,7 +14,7 @@ from tests.chaos.decoding import ByteLevelDecoder, LibraryDecoder, cut_at_stop
 from tests.chaos.engine_logs import MadeAnswer, read_engine_logs
 from tests.chaos.http_answers import check_http_answer
 from tests.chaos.socket_answers import check_socket_answer
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 FOLDER = Path(checker.__file__).parent
 CHECKING = ("checker", "socket_answers", "http_answers", "engine_logs", "decoding", "verdict", "recorder")

@@ -18,7 +18,7 @@ from inference_worker.variant_files import read_model_limits
 from shared.catalog import ChatForm, StreamRules, load_catalog
 from shared.errors import TokenizerMissing
 from shared.schemas.conversion import ConversionPlan
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 FORM = ChatForm(
     start="SYS {system}\n",

@@ -19,8 +19,8 @@ from converter_worker.gguf_vocabulary import GGUFVocabulary
 from converter_worker.sharded_weights import write_weights
 from converter_worker.stages.gguf_head import architecture_of
 from shared.errors import FamilyNotExported, PlatformError, SourceCorrupt
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 from tests.helpers.tiny_gguf import Weights, byte_level_tokenizer, random_weights, write_tiny_gguf
-from tests.helpers.tiny_llama import write_tiny_tokenizer
 
 SIZE = 384
 

@@ -13,7 +13,7 @@ from shared.catalog.chat_form import STREAM_RULES_FILE
 from shared.errors import VariantCorrupt
 from shared.schemas.generation import EngineOptions, GenerationParams
 from tests.helpers.messages import generation_request
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 RULES = StreamRules(drop=("[INST]", "[/INST]", "ab", "abcd"), replace={"[[训练时间]]": "2023年"})
 

@@ -13,7 +13,7 @@ from inference_worker.text.template_renderer import TemplateRenderer
 from inference_worker.text.tokenizer import Tokenizer
 from shared.errors import TemplateFailed, TemplateTimeout, VariantCorrupt
 from shared.schemas.generation import ChatTurn
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"

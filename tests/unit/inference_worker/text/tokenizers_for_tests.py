@@ -10,7 +10,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers
 
 from inference_worker.text.tokenizer import Tokenizer
-from tests.helpers.tiny_llama import write_tiny_tokenizer
+from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 
 @functools.cache

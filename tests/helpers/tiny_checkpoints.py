@@ -1,13 +1,17 @@
-"""A tiny random llama checkpoint with a byte-level tokenizer: the whole conversion in seconds, without a hub."""
+"""Tiny random checkpoints with a byte-level tokenizer: the whole conversion in seconds, without a hub."""
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+#: Of ChatML's tokens in the tokenizer.
+SPECIAL_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+_VOCABULARY = 384
+_SEED = 7
 _CORPUS = [
     "The quick brown fox jumps over the lazy dog. How are you doing? I am fine, and what about you there?",
     "system user assistant: the capital of France is Paris; two and two make four. 0 1 2 3 4 5 6 7 8 9",
@@ -20,17 +24,13 @@ def write_tiny_llama(
     dtype: Literal["float16", "bfloat16", "float32"] = "bfloat16",
     hidden_size: int = 128,
     layers: int = 2,
-    vocabulary_size: int = 384,
-    seed: int = 7,
+    vocabulary_size: int = _VOCABULARY,
+    seed: int = _SEED,
 ) -> Path:
     """Write a random llama checkpoint in `dtype` into `folder` (made when missing) and return the folder."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tiny_tokenizer(folder, vocabulary_size)
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+    model = random_model(
+        "llama",
+        seed,
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,
         num_hidden_layers=layers,
@@ -38,12 +38,59 @@ def write_tiny_llama(
         num_key_value_heads=2,
         vocab_size=vocabulary_size,
         max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
         tie_word_embeddings=False,
     )
-    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    return write_checkpoint(model, folder, dtype)
+
+
+def write_tiny_granite_hybrid(folder: Path) -> Path:
+    """Write one of a family that only the second version stack exports: Mamba layers beside attention."""
+    model = random_model(
+        "granitemoehybrid",
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        layer_types=["mamba", "attention"],
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        shared_intermediate_size=64,
+        mamba_n_heads=4,
+        mamba_d_head=32,
+        mamba_d_state=16,
+        mamba_n_groups=1,
+        mamba_expand=2,
+        mamba_chunk_size=16,
+        max_position_embeddings=512,
+    )
+    return write_checkpoint(model, folder)
+
+
+def write_tiny_mpt(folder: Path) -> Path:
+    """Write one of MPT, whose ALiBi is what paged attention computes wrongly."""
+    return write_checkpoint(
+        random_model("mpt", d_model=128, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=512), folder
+    )
+
+
+def random_model(model_type: str, seed: int = _SEED, **fields: object) -> Any:
+    """Return a model of transformers' with random weights; `fields` are those of its configuration."""
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    config = transformers.AutoConfig.for_model(model_type, **{"vocab_size": _VOCABULARY, **SPECIAL_IDS, **fields})
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def write_checkpoint(model: Any, folder: Path, dtype: str = "bfloat16") -> Path:
+    """Write a model in `dtype` with a tokenizer into `folder` (made when missing) and return the folder."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tiny_tokenizer(folder, model.config.vocab_size)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
     return folder
 
 
