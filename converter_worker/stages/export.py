@@ -13,6 +13,7 @@ from typing import Any
 from converter_worker.package_versions import package_versions
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from converter_worker.stages.ir_files import MODEL_NAME, check_ir
+from converter_worker.stages.whole_weights import whole_weights
 from shared.errors import NotCausalLm
 
 TASK = "text-generation-with-past"
@@ -42,6 +43,7 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
 
     Raises:
         NotCausalLm: the exporter does not know the architecture.
+        SourceCorrupt: the checkpoint lacks weights that its config.json asks for, or they have other shapes.
     """
     arguments = Arguments.model_validate(raw_arguments)
     from optimum.exporters.openvino import main_export
@@ -50,7 +52,7 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
     from converter_worker.stages.half_precision import half_precision_bytes, read_model
 
     report(0.02, "loading the checkpoint")
-    with _progress_hooks(report):
+    with _progress_hooks(report), whole_weights():
         try:
             main_export(
                 str(arguments.source_dir),

@@ -67,6 +67,21 @@ def test_a_models_own_code_runs_in_the_converter_only_and_only_where_it_may(bed:
     assert len(ran_file.read_text("utf-8").splitlines()) == 1, "inference has run the model's code"
 
 
+def test_weights_that_are_missing_are_told_by_every_stack_and_of_code_that_comes_with_the_model(
+    bed: ConversionBed, tmp_path: Path
+) -> None:
+    """Accident: transformers warns in a log that nobody reads, draws the missing weights at random and goes on."""
+    hybrid = write_tiny_granite_hybrid(tmp_path / "hybrid")
+    own_code = write_tiny_remote_code(tmp_path / "own-code", "minicpm", tmp_path / "ran")
+    for source, fields in ((hybrid, {"layer_types": ["mamba", "attention", "attention"]}), (own_code, {})):
+        config = json.loads((source / "config.json").read_text("utf-8")) | {"num_hidden_layers": 3, **fields}
+        (source / "config.json").write_text(json.dumps(config), "utf-8")
+        job = bed.wait_for_end(bed.submit(source, "int8", name="lacking", trust_remote_code=True))
+        assert job.error is not None
+        assert job.error.code == "source_corrupt"
+        assert "model.layers.2." in job.error.message
+
+
 def test_an_unknown_family_is_given_the_engine_that_computes_it_right(bed: ConversionBed, tmp_path: Path) -> None:
     """MPT as if nobody knew of it: continuous batching answers, and answers nonsense, without any error."""
     source = write_tiny_mpt(tmp_path / "mpt")
