@@ -10,6 +10,7 @@ from converter_worker import publication
 from converter_worker.calibration import calibration_file
 from converter_worker.chat_facts import chat_facts
 from converter_worker.end_tokens import add_end_tokens
+from converter_worker.engine_proof import is_unproven
 from converter_worker.job_store import StageTicket
 from converter_worker.measurement import measured_figures
 from converter_worker.model_code import remove_code
@@ -18,8 +19,6 @@ from converter_worker.publication import ConversionRecord, VariantWork
 from converter_worker.reference_shelf import Label, ReferenceShelf
 from converter_worker.stage_runner import StageStopped
 from converter_worker.step_context import StepContext
-from shared.catalog.engines import load_engine_facts
-from shared.catalog.stacks import load_stacks
 from shared.errors import InternalError, SourceNotFound
 from shared.schemas.conversion import VariantResult
 from shared.schemas.models import Manifest, VariantRequest
@@ -78,7 +77,7 @@ def verify(context: StepContext) -> list[StageTicket]:
         report = context.reporter("verify", variant=request.name, done=done, of=len(requests))
         folder = context.work.variant(request.name)
         result = context.run("verify", {"variant_dir": str(folder)}, report)
-        if _is_unproven(folder, context.stack):
+        if is_unproven(publication.read_json(folder / "config.json"), context.stack):
             result["verification"] = {**_object(result["verification"]), **_engine_check(context, folder, report)}
         context.work.record(record, {**result, "seconds": round(time.monotonic() - started, 3)})
     return [context.next("publish")]
@@ -134,13 +133,6 @@ def publish(context: StepContext) -> list[StageTicket]:
     if (speed := figures.speed(view.notes.get("speed"))) is not None:
         context.registry.learn_speed(speed)
     return []
-
-
-def _is_unproven(variant_dir: Path, stack: str) -> bool:
-    """Tell whether nothing is known of how engines compute the variant's family."""
-    model_type = str(publication.read_json(variant_dir / "config.json").get("model_type", ""))
-    is_measured = load_stacks().evidence(model_type, stack) == "exact"
-    return not is_measured and model_type not in load_engine_facts().model_types
 
 
 def _engine_check(context: StepContext, variant_dir: Path, report: ProgressReporter) -> dict[str, JsonValue]:

@@ -1,20 +1,31 @@
 """Whether the engine that would serve a variant computes what the model means: eight greedy tokens, at full precision.
 
 Paged attention is silently wrong with some families, such as those with ALiBi or with state-space layers. Of the usual
-ones it is known (`stacks.toml` and `engines.toml` of `shared/catalog/`); every other is checked here.
+ones it is known (`stacks.toml` and `engines.toml` of `shared/catalog/`); every other is checked here. An engine that
+`engines.toml` rules out for a model's configuration is not tried.
 """
 
 import gc
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from converter_worker.stages import verify
 from converter_worker.stages.compiled_variant import CompiledVariant
 from converter_worker.stages.contract import ReportProgress, StageMessage
+from shared.catalog.engines import load_engine_facts
 from shared.errors import VerificationFailed
 from shared.schemas.models import EngineCheck, EngineName
 
+#: Longer than one block of the cache: what paged attention does with Falcon's ALiBi changed nothing in eight tokens
+#: after a prompt of five, and everything after one of 75.
+PROMPT = (
+    "A lighthouse keeper wrote one line into his book every evening: the wind, the height of the waves, and the ships "
+    "that had gone by. After forty years there were fourteen thousand lines. His daughter read all of them in one "
+    "winter and found that the number of ships had doubled, that the storms had not, and that the shortest line of "
+    "all, written on the day of her own birth, said only"
+)
+_MOST_PROMPT_TOKENS = 96
 NEW_TOKENS = 8
 #: The engines, the best first.
 PREFERENCE: tuple[EngineName, ...] = ("continuous_batching", "stateful", "optimum")
@@ -54,7 +65,14 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
 
     report(None, "comparing engines")
     tokenizer = Tokenizer.from_file(str(variant_dir / "tokenizer.json"))
-    return Result(engine_check=check_engines(variant_dir, tokenizer.encode(verify.PROMPT).ids))
+    prompt_ids = tokenizer.encode(PROMPT).ids[:_MOST_PROMPT_TOKENS]
+    return Result(engine_check=check_engines(variant_dir, prompt_ids, _candidates(variant_dir)))
+
+
+def _candidates(variant_dir: Path) -> Sequence[EngineName]:
+    config = json.loads((variant_dir / "config.json").read_text("utf-8"))
+    fact = load_engine_facts().of_configuration(config)
+    return PREFERENCE if fact is None else PREFERENCE[PREFERENCE.index(fact.engine) :]
 
 
 def check_engines(variant_dir: Path, prompt_ids: list[int], engines: Sequence[EngineName] = PREFERENCE) -> EngineCheck:

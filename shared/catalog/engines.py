@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import Annotated
@@ -26,15 +27,31 @@ class EngineFact(StrictMessage):
     reason: _Text
 
 
+class ConfigurationFact(EngineFact):
+    """The engine that models of a type need where a field of their ``config.json`` has a value."""
+
+    model_type: _Text
+    field: _Text
+    value: bool
+
+
 class EngineFacts(StrictMessage):
-    """What is known of model types that the usual engine computes wrongly."""
+    """What is known of models that the usual engine computes wrongly."""
 
     model_types: dict[_Text, EngineFact]
+    configurations: tuple[ConfigurationFact, ...] = ()
 
     def engine(self, model_type: str) -> EngineName:
         """Return the engine that serves a model type; the usual one where nothing else is known."""
         fact = self.model_types.get(model_type)
         return USUAL_ENGINE if fact is None else fact.engine
+
+    def of_configuration(self, config: Mapping[str, object]) -> ConfigurationFact | None:
+        """Return what is known because of a field of a model's ``config.json``."""
+        for fact in self.configurations:
+            if config.get("model_type") == fact.model_type and config.get(fact.field) is fact.value:
+                return fact
+        return None
 
 
 @lru_cache(maxsize=1)

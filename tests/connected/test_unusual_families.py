@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from shared.errors import VerificationFailed
 from tests.helpers.conversion_bed import ConversionBed
+from tests.helpers.foretold import assert_foretold
 from tests.helpers.redis_server import RedisServer
-from tests.helpers.tiny_checkpoints import write_tiny_granite_hybrid, write_tiny_mpt
+from tests.helpers.tiny_checkpoints import write_tiny_falcon_alibi, write_tiny_granite_hybrid
 from tests.helpers.tiny_remote_code import write_tiny_remote_code
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
@@ -38,6 +40,7 @@ def test_a_family_of_another_stack_is_published_with_that_stack(bed: ConversionB
     assert manifest.versions["huggingface-hub"].startswith("1.")
     assert manifest.verification is not None
     assert len(manifest.verification.output_token_ids) == 8
+    assert_foretold(job)
 
 
 def test_a_models_own_code_runs_in_the_converter_only_and_only_where_it_may(bed: ConversionBed, tmp_path: Path) -> None:
@@ -61,6 +64,7 @@ def test_a_models_own_code_runs_in_the_converter_only_and_only_where_it_may(bed:
     assert json.loads((folder / "config.json").read_text("utf-8"))["model_type"] == "minicpm"
     assert not [file.name for file in folder.glob("*.json") if "auto_map" in file.read_text("utf-8")]
     assert manifest.stack == "transformers-4.53.3"
+    assert_foretold(job)
     # Nobody has measured this family: it is served by what was found to compute it right.
     assert manifest.engine == "continuous_batching"
     assert _answer(folder, "continuous_batching") == _answer(folder, "stateful")
@@ -83,21 +87,28 @@ def test_weights_that_are_missing_are_told_by_every_stack_and_of_code_that_comes
 
 
 def test_an_unknown_family_is_given_the_engine_that_computes_it_right(bed: ConversionBed, tmp_path: Path) -> None:
-    """MPT as if nobody knew of it: continuous batching answers, and answers nonsense, without any error."""
-    source = write_tiny_mpt(tmp_path / "mpt")
-    job = bed.wait_for_end(bed.submit(source, "fp16", name="mpt"))
+    """Continuous batching answers a Falcon with ALiBi, and answers nonsense, without any error."""
+    source = write_tiny_falcon_alibi(tmp_path / "falcon")
+    job = bed.wait_for_end(bed.submit(source, "fp16", name="falcon"))
     assert (job.state, job.error) == ("succeeded", None)
-    folder = bed.store.variant_dir("mpt", "fp16")
-    assert bed.store.manifest("mpt", "fp16").engine is None, "its family is in the table of engines"
+    assert_foretold(job)
+    verification = bed.store.manifest("falcon", "fp16").verification
+    assert verification is not None
+    assert verification.engine_check is not None
+    assert list(verification.engine_check.outputs) == ["stateful"], "its configuration rules the other one out"
+    assert bed.store.manifest("falcon", "fp16").engine == "stateful"
 
+    # As if its configuration told nothing.
     from converter_worker.stages import engine_check
 
-    check = engine_check.run({"variant_dir": str(folder)}, lambda progress, message: None).engine_check
+    folder = bed.store.variant_dir("falcon", "fp16")
+    prompt_ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(engine_check.PROMPT).ids
+    check = engine_check.check_engines(folder, prompt_ids[:96])
     assert check.engine == "stateful"
     assert check.outputs["stateful"] == check.reference
     assert check.outputs["continuous_batching"] != check.reference
     with pytest.raises(VerificationFailed, match=r"continuous_batching differs from token \d"):
-        engine_check.check_engines(folder, list(range(3, 20)), engines=("continuous_batching",))
+        engine_check.check_engines(folder, prompt_ids[:96], engines=("continuous_batching",))
 
 
 def _answer(folder: Path, engine: str) -> tuple[int, ...]:

@@ -56,8 +56,14 @@ def _row(shape: Shape, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _engines() -> str:
-    facts = load_engine_facts().model_types
-    lines = [f"- {family}: `{fact.engine}`, because {fact.reason}." for family, fact in sorted(facts.items())]
+    facts = load_engine_facts()
+    lines = [
+        f"- {family}: `{fact.engine}`, because {fact.reason}." for family, fact in sorted(facts.model_types.items())
+    ]
+    lines += [
+        f"- {fact.model_type} with `{fact.field}`: `{fact.engine}`, because {fact.reason}."
+        for fact in facts.configurations
+    ]
     notes = [f"- {shape.family}, {shape.name}: {shape.note}" for shape in load_shapes() if shape.note]
     return "## Where an engine would be wrong\n" + "\n".join(lines + notes)
 

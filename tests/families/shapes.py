@@ -4,7 +4,7 @@ import re
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,7 +21,8 @@ class Shape(BaseModel):
     """One checkpoint: a family's model type, a name for the reader, and the fields of its configuration.
 
     `engine` is the one that an operator chooses for it, where that is not the platform's own choice; `attention`
-    is the reference's, the plainest where nothing speaks against it; `note` is for the readers of the table.
+    is the reference's, the plainest where nothing speaks against it; `fp16_reference` is what FP16 is compared with;
+    `note` is for the readers of the table.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class Shape(BaseModel):
     prompt_lengths: tuple[int, ...] = PROMPT_LENGTHS
     engine: EngineName | None = None
     attention: str = "eager"
+    fp16_reference: Literal["transformers", "optimum-intel"] = "transformers"
     note: str | None = None
     fields: dict[str, Any] = {}
 

@@ -1,13 +1,16 @@
 """One shape through the whole: checkpoint, conversion, the engine of the manifest's model type, comparison."""
 
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from inference_worker.engine_choice import choose_engine
 from shared.catalog import load_catalog
+from shared.catalog.engines import EngineName
 from shared.errors import PlatformError
 from shared.schemas.conversion import ConversionJob
 from shared.schemas.models import Manifest, WeightFormat
@@ -21,24 +24,84 @@ VARIANTS: tuple[WeightFormat, ...] = ("fp16", "int8", "int4")
 NEW_TOKENS = 24
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A shape's published variants, and the answers that they should give."""
+
+    pipeline: Pipeline
+    shape: Shape
+    stack: str
+    job: ConversionJob
+    made: checkpoint_stage.Result
+
+    def compare(self, engine: EngineName | None = None) -> Outcome:
+        """Let each variant answer in an engine, that of the family where none is named, and compare."""
+        if self.job.state != "succeeded":
+            return Outcome(stack=self.stack, failure=_first_line(_reason(self.job)))
+        verdicts: dict[str, str] = {}
+        serving = ""
+        for name in (request.name for request in self.job.plan.variants):
+            manifest = self.pipeline.store.manifest(self.job.plan.model, name)
+            serving = engine or serving_engine(self.shape, manifest)
+            verdicts[name] = self._verdict_on(manifest, serving)
+        return Outcome(stack=self.stack, engine=serving, verdicts=verdicts)
+
+    def _verdict_on(self, manifest: Manifest, engine: str) -> str:
+        reference = self.shape.fp16_reference if manifest.variant == "fp16" else "optimum-intel"
+        by_optimum = reference == "optimum-intel"
+        answers = self._answers(manifest, engine, by_optimum=by_optimum)
+        verdict = _verdict(answers.engine, answers.optimum if by_optimum else self.made.answers, reference)
+        seconds = tuple(answer[-len(rest) :] for answer, rest in zip(answers.engine, answers.continued, strict=True))
+        if verdict == EXACT and seconds != answers.continued:
+            return "differs from itself where the text comes again"
+        return verdict
+
+    def _answers(self, manifest: Manifest, engine: str, *, by_optimum: bool) -> answers_stage.Result:
+        arguments: dict[str, JsonValue] = {
+            "variant_dir": str(self.pipeline.store.variant_dir(manifest.model, manifest.variant)),
+            "engine": engine,
+            "by_optimum": by_optimum,
+            "prompts": [list(prompt) for prompt in self.made.prompts],
+            "new_tokens": NEW_TOKENS,
+        }
+        return answers_stage.Result.model_validate(self.pipeline.run_child("tests.families.answers_stage", arguments))
+
+
+def serving_engine(shape: Shape, manifest: Manifest) -> str:
+    """Return the engine that the platform, or for this shape its operator, chooses on a CPU."""
+    return shape.engine or choose_engine("auto", model_type=manifest.model_type, device="CPU", checked=manifest.engine)
+
+
 def try_shape(
     pipeline: Pipeline, shape: Shape, tokenizer_dir: Path, variants: Sequence[WeightFormat] = VARIANTS
 ) -> Outcome:
     """Make, convert, serve and compare; what goes wrong on the way is the outcome's failure."""
+    try:
+        with converted(pipeline, shape, tokenizer_dir, variants) as trial:
+            return trial.compare()
+    except PlatformError as error:
+        return Outcome(stack="", failure=_first_line(error.message))
+
+
+@contextlib.contextmanager
+def converted(
+    pipeline: Pipeline, shape: Shape, tokenizer_dir: Path, variants: Sequence[WeightFormat] = VARIANTS
+) -> Iterator[Trial]:
+    """Make a shape's checkpoint and convert it; both are gone afterwards.
+
+    Raises:
+        PlatformError: no stack exports the family, or its checkpoint cannot be made.
+    """
     source = pipeline.folder / "checkpoints" / shape.slug
-    for left_over in (source, pipeline.store.path / shape.slug):
+    folders = (source, pipeline.store.path / shape.slug)
+    for left_over in folders:
         shutil.rmtree(left_over, ignore_errors=True)
     try:
         stack = pipeline.stack(shape.family)
         made = _make_checkpoint(pipeline, shape, stack, source, tokenizer_dir)
-        job = pipeline.convert(source, _requests(shape, variants))
-        if job.state != "succeeded":
-            return Outcome(stack=stack, failure=_first_line(job.error.message if job.error else job.state))
-        return _compare(pipeline, shape, stack, job, made)
-    except PlatformError as error:
-        return Outcome(stack="", failure=_first_line(error.message))
+        yield Trial(pipeline, shape, stack, pipeline.convert(source, _requests(shape, variants)), made)
     finally:
-        for made_here in (source, pipeline.store.path / shape.slug):
+        for made_here in folders:
             shutil.rmtree(made_here, ignore_errors=True)
 
 
@@ -66,38 +129,6 @@ def _requests(shape: Shape, variants: Sequence[WeightFormat]) -> tuple[object, .
     return tuple(int4 if variant == "int4" else variant for variant in variants)
 
 
-def _compare(
-    pipeline: Pipeline, shape: Shape, stack: str, job: ConversionJob, made: checkpoint_stage.Result
-) -> Outcome:
-    verdicts: dict[str, str] = {}
-    engine = ""
-    for name in (request.name for request in job.plan.variants):
-        manifest = pipeline.store.manifest(job.plan.model, name)
-        engine = shape.engine or choose_engine(
-            "auto", model_type=manifest.model_type, device="CPU", checked=manifest.engine
-        )
-        answers = _answers(pipeline, manifest, engine, made.prompts)
-        wanted, of = (made.answers, "transformers") if name == "fp16" else (answers.optimum, "optimum-intel")
-        verdicts[name] = _verdict(answers.engine, wanted, of)
-        seconds = tuple(answer[-len(rest) :] for answer, rest in zip(answers.engine, answers.continued, strict=True))
-        if verdicts[name] == EXACT and seconds != answers.continued:
-            verdicts[name] = "differs from itself where the text comes again"
-    return Outcome(stack=stack, engine=engine, verdicts=verdicts)
-
-
-def _answers(
-    pipeline: Pipeline, manifest: Manifest, engine: str, prompts: Sequence[Sequence[int]]
-) -> answers_stage.Result:
-    arguments: dict[str, JsonValue] = {
-        "variant_dir": str(pipeline.store.variant_dir(manifest.model, manifest.variant)),
-        "engine": engine,
-        "by_optimum": manifest.variant != "fp16",
-        "prompts": [list(prompt) for prompt in prompts],
-        "new_tokens": NEW_TOKENS,
-    }
-    return answers_stage.Result.model_validate(pipeline.run_child("tests.families.answers_stage", arguments))
-
-
 def _verdict(served: Sequence[Sequence[int]], wanted: Sequence[GreedyAnswer], of: str) -> str:
     for got, answer in zip(served, wanted, strict=True):
         pairs = enumerate(zip(got, answer.token_ids, strict=False))
@@ -107,6 +138,10 @@ def _verdict(served: Sequence[Sequence[int]], wanted: Sequence[GreedyAnswer], of
         if len(got) != len(answer.token_ids):
             return f"{len(got)} tokens, {len(answer.token_ids)} of {of}"
     return EXACT
+
+
+def _reason(job: ConversionJob) -> str:
+    return job.error.message if job.error else job.state
 
 
 def _first_line(text: str) -> str:

@@ -67,11 +67,22 @@ def write_tiny_granite_hybrid(folder: Path) -> Path:
     return write_checkpoint(model, folder)
 
 
-def write_tiny_mpt(folder: Path) -> Path:
-    """Write one of MPT, whose ALiBi is what paged attention computes wrongly."""
-    return write_checkpoint(
-        random_model("mpt", d_model=128, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=512), folder
+def write_tiny_falcon_alibi(folder: Path) -> Path:
+    """Write one of Falcon RW, whose ALiBi paged attention computes wrongly."""
+    model = random_model(
+        "falcon",
+        hidden_size=128,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        multi_query=False,
+        parallel_attn=False,
+        new_decoder_architecture=False,
+        alibi=True,
+        max_position_embeddings=512,
+        # So large that attention is no mean over all tokens, where a wrong position would change nothing.
+        initializer_range=0.1,
     )
+    return write_checkpoint(model, folder)
 
 
 def random_model(model_type: str, seed: int = _SEED, **fields: object) -> Any:

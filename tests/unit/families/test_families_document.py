@@ -4,6 +4,7 @@ import pytest
 
 from inference_worker.engine_choice import choose_engine
 from shared.catalog import load_catalog
+from shared.catalog.engines import load_engine_facts
 from shared.catalog.stacks import load_stacks
 from tests.families.document import DOCUMENT, render
 from tests.families.results import EXACT, Outcome, read_results
@@ -35,7 +36,10 @@ def test_a_family_was_seen_to_be_exact_where_the_platform_serves_it(shape: Shape
     assert outcome.failure is None
     assert outcome.verdicts == dict.fromkeys(VARIANTS, EXACT)
     assert outcome.stack == load_stacks().choose(shape.family)
-    assert outcome.engine == (shape.engine or choose_engine("auto", model_type=shape.family, device="CPU"))
+    fact = load_engine_facts().of_configuration({"model_type": shape.family, **shape.fields})
+    checked = None if fact is None else fact.engine
+    expected = choose_engine("auto", model_type=shape.family, device="CPU", checked=checked)
+    assert outcome.engine == (shape.engine or expected)
 
 
 @pytest.mark.parametrize("family", sorted({shape.family for shape in load_shapes()}))
