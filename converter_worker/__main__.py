@@ -102,7 +102,7 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     reaping = threading.Thread(target=reaper.run, args=(stopping, after_round), name="reaper", daemon=True)
     reaping.start()
     serve_beside(store_app, f"store-{worker_id}", stopping)
-    maker = CardMaker(settings, store, index, jobs, queue, conversions.activity, worker_id, stopping)
+    maker = CardMaker(settings, store, index, jobs, queue, conversions.activity, gate, worker_id, stopping)
     making = threading.Thread(target=maker.run, name="quality", daemon=True)
     making.start()
     try:

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import redis.exceptions
 
+from converter_worker import cost_model
 from converter_worker.activity import Activity
-from converter_worker.host_memory import available_bytes
 from converter_worker.job_store import JobStore
+from converter_worker.memory_gate import MemoryGate
 from converter_worker.quality_folders import WORK_PREFIX, is_card_work
 from converter_worker.quality_queue import QualityQueue, Wish
 from converter_worker.reference_shelf import ReferenceShelf
+from converter_worker.size_text import gigabytes
 from converter_worker.stage_runner import StageRun, StageRunner, StageStopped
 from converter_worker.stages.ir_files import MODEL_NAME
 from converter_worker.variant_index import VariantIndex
@@ -40,9 +42,6 @@ RETRY_SECONDS = 60.0
 #: How often a card at work looks for conversions that wait, and renews its lease.
 GIVE_WAY_SECONDS = 1.0
 MAX_ATTEMPTS = 3
-#: FP16 weights are widened to float32, and one text's logits are computed at a time.
-_MEMORY_FACTOR = 2.2
-_MEMORY_BASE_BYTES = 512 << 20
 
 
 @dataclass
@@ -55,6 +54,7 @@ class CardMaker:
     jobs: JobStore
     queue: QualityQueue
     activity: Activity
+    memory: MemoryGate
     worker_id: str
     stopping: threading.Event
     _runner: StageRunner | None = field(default=None, init=False)
@@ -137,7 +137,11 @@ class CardMaker:
             raise InternalError(
                 f"There is no FP16 variant of the same source to compare with; convert {manifest.model} to fp16 too."
             )
-        self._check_memory(reference)
+        needed = self._needed_bytes(reference)
+
+        def must_stop() -> bool:
+            return self._must_give_way() or not self._is_there(manifest)
+
         work = self._work_root()
         stage_run = StageRun(
             "quality",
@@ -149,14 +153,15 @@ class CardMaker:
             },
             work / "quality.log",
             float(self.settings.stage_time_limit_seconds),
-            should_stop=lambda: self._must_give_way() or not self._is_there(manifest),
+            should_stop=must_stop,
         )
         # Lazy: these children need little of what a conversion's need, so their parent need not hold it.
         self._runner = StageRunner(
             threads=self.settings.converter_threads, telemetry=self.settings.telemetry, lazy=True
         )
         try:
-            result = self._runner.run(stage_run)
+            with self.memory.inside(needed, must_stop, lambda told: log.info("quality_card_waits", reason=told)):
+                result = self._runner.run(stage_run)
         finally:
             self._runner.close()
         figures = QualityFigures.model_validate(result["figures"])
@@ -173,14 +178,19 @@ class CardMaker:
         if card is not None:
             log.info("quality_card_made", variant=wish.key, top1_agreement=round(card.top1_agreement, 4))
 
-    def _check_memory(self, reference: Path) -> None:
-        weights_bytes = (reference / f"{MODEL_NAME}.bin").stat().st_size
-        needed = int(weights_bytes * _MEMORY_FACTOR) + _MEMORY_BASE_BYTES
-        available = available_bytes()
-        if available is not None and available < needed:
+    def _needed_bytes(self, reference: Path) -> int:
+        """Return the peak that a comparison is let in with, beside what conversions take.
+
+        Raises:
+            OutOfMemory: this converter can never have as much.
+        """
+        needed = cost_model.quality_bytes((reference / f"{MODEL_NAME}.bin").stat().st_size)
+        if needed > self.memory.budget_bytes:
             raise OutOfMemory(
-                f"Comparing with FP16 needs about {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are free."
+                f"Comparing with FP16 needs about {gigabytes(needed)} of memory, this converter has "
+                f"{gigabytes(self.memory.budget_bytes)}."
             )
+        return needed
 
     def _must_give_way(self) -> bool:
         """Tell whether there is something more urgent; Redis is asked now and then only."""

@@ -14,7 +14,7 @@ _FIELD = "took:"
 class StageRecord(Message):
     """What one stage's child took, and when it lived, in ms of its worker's clock.
 
-    `part` is the module of a child that does something else in its stage than the stage's own.
+    `part` names what a child does that is something else than the stage's own.
     """
 
     stage: Stage
@@ -56,7 +56,11 @@ def measured_figures(records: Sequence[StageRecord], disk_bytes: object) -> Conv
         seconds=round(sum(record.seconds for record in records), 1),
         stages=tuple(
             StageFigures(
-                stage=record.stage, variant=record.variant, memory_bytes=record.memory_bytes, seconds=record.seconds
+                stage=record.stage,
+                variant=record.variant,
+                part=record.part,
+                memory_bytes=record.memory_bytes,
+                seconds=record.seconds,
             )
             for record in records
         ),

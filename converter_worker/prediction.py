@@ -16,15 +16,23 @@ _DISK_RESERVE_BYTES = 32 << 20
 
 
 def predict(
-    facts: CheckpointFacts, variants: Sequence[VariantRequest], *, slots: int = 1, speed: float = 1.0
+    facts: CheckpointFacts,
+    variants: Sequence[VariantRequest],
+    *,
+    slots: int = 1,
+    speed: float = 1.0,
+    compares_engines: bool = False,
 ) -> ConversionFigures | None:
     """Foretell a conversion; None where the checkpoint's headers tell nothing (weights that are not in safetensors).
 
     `slots` is the number of compressions that run side by side; `speed` is how many times the calibrated seconds the
-    stages take on this converter.
+    stages take on this converter; `compares_engines` where the variants' family is not known (`engine_proof.py`).
     """
     sizes = weight_sizes(facts)
-    return None if sizes is None else _predict(sizes, variants, (), slots=slots, speed=speed)
+    if sizes is None:
+        return None
+    after = tuple(cost_model.engine_check(sizes, request) for request in variants) if compares_engines else ()
+    return _predict(sizes, variants, after=after, slots=slots, speed=speed)
 
 
 def predict_gguf(
@@ -35,15 +43,16 @@ def predict_gguf(
     sizes = weight_sizes(facts)
     if sizes is None:
         raise SourceCorrupt("The GGUF file holds no weights.", param="source_model")
-    figures = _predict(sizes, variants, (cost_model.unpack(sizes),), slots=slots, speed=speed)
+    figures = _predict(sizes, variants, before=(cost_model.unpack(sizes),), slots=slots, speed=speed)
     return figures.model_copy(update={"disk_bytes": (figures.disk_bytes or 0) + sizes.checkpoint_bytes})
 
 
 def _predict(
     sizes: WeightSizes,
     variants: Sequence[VariantRequest],
-    before: tuple[StageFigures, ...],
     *,
+    before: tuple[StageFigures, ...] = (),
+    after: tuple[StageFigures, ...] = (),
     slots: int,
     speed: float,
 ) -> ConversionFigures:
@@ -52,6 +61,7 @@ def _predict(
         cost_model.tokenizer(sizes),
         cost_model.export(sizes),
         *(cost(sizes, request) for cost in cost_model.COSTS_OF_VARIANT for request in variants),
+        *after,
     )
     stages = tuple(stage.model_copy(update={"seconds": round(stage.seconds * speed, 2)}) for stage in stages)
     return ConversionFigures(
@@ -78,7 +88,7 @@ def needed_disk_bytes(figures: ConversionFigures) -> int:
     return (figures.disk_bytes or 0) + _DISK_RESERVE_BYTES
 
 
-def needed_bytes(figures: ConversionFigures | None, stage: str, variant: str | None) -> int:
+def needed_bytes(figures: ConversionFigures | None, stage: str, variant: str | None, part: str | None = None) -> int:
     """Return the memory that a stage is let in with.
 
     A stage that was not foretold, such as the reading of headers on the hub, gets what its libraries take; one of a
@@ -86,7 +96,7 @@ def needed_bytes(figures: ConversionFigures | None, stage: str, variant: str | N
     """
     if figures is None:
         return LIBRARIES_BYTES
-    if (own := figures.of(stage, variant)) is not None:
+    if (own := figures.of(stage, variant, part)) is not None:
         return own.memory_bytes
     of_variant = [one.memory_bytes for one in figures.stages if variant is not None and one.variant == variant]
     return max(of_variant, default=LIBRARIES_BYTES)

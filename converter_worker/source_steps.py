@@ -1,12 +1,13 @@
 """The steps that come before anything is converted: find the source, check it, fetch it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from converter_worker.calibration import fetch_texts
-from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, read_facts
+from converter_worker.checkpoint_facts import TENSORS, CheckpointFacts, TensorFacts, read_facts
+from converter_worker.engine_proof import is_unproven
 from converter_worker.gguf_families import check_architecture
 from converter_worker.gguf_header import read_gguf_header
 from converter_worker.job_store import StageTicket
@@ -48,12 +49,11 @@ def resolve(context: StepContext) -> list[StageTicket]:
     )
     if isinstance(source, LocalGguf):
         context.jobs.write(context.ticket, {f"note:{_GGUF}": str(source.file), "note:revision": source.revision})
-        _foretell_gguf(context, source.file)
+        _foretell_gguf(context, read_gguf_header(source.file).tensors)
         return [context.next("download")]
     if isinstance(source, HubSource) and source.file is not None:
-        _check_head(context, source.hub_id, source.revision, source.file)
-        # What else it holds is told by the file itself, so it is checked once it is here.
         context.jobs.write(context.ticket, {f"note:{_GGUF}": "", "note:revision": source.revision})
+        _look_at_head(context, source.hub_id, source.revision, source.file)
         return [context.next("download")]
     on_hub = isinstance(source, HubSource)
     if isinstance(source, HubSource):
@@ -89,12 +89,13 @@ def download(context: StepContext) -> list[StageTicket]:
     return [context.next("export")]
 
 
-def _check_head(context: StepContext, repository: str, revision: str | None, file: str) -> None:
-    """Refuse a GGUF file of the hub by its first bytes, where they tell."""
+def _look_at_head(context: StepContext, repository: str, revision: str | None, file: str) -> None:
+    """Refuse a GGUF file of the hub by its header, or foretell what it takes, where the header can be had."""
     token = hub_token()
+    tensors_file = context.work.path / "tensors.json"
     result = context.run(
         "preflight",
-        {"source_model": repository, "revision": revision, "file": file},
+        {"source_model": repository, "revision": revision, "file": file, "tensors_file": str(tensors_file)},
         context.reporter("preflight"),
         module="converter_worker.stages.gguf_head",
         stack=context.stacks.default,
@@ -102,6 +103,7 @@ def _check_head(context: StepContext, repository: str, revision: str | None, fil
     )
     if isinstance(architecture := result["architecture"], str):
         check_architecture(architecture)
+        _foretell_gguf(context, TENSORS.validate_json(tensors_file.read_bytes()))
 
 
 def _unpack(context: StepContext) -> list[StageTicket]:
@@ -148,17 +150,23 @@ def _foretell(context: StepContext, facts: CheckpointFacts, missing: Sequence[Va
         # and the converter that is large enough for it may be the one that was lost and comes back.
         return
     here, speed = context.registry.present(), context.registry.speed()
-    figures = predict(facts, missing, slots=here.slots, speed=speed)
+    figures = predict(
+        facts,
+        missing,
+        slots=here.slots,
+        speed=speed,
+        compares_engines=is_unproven(facts.config, context.stacks.choose(facts.model_type)),
+    )
     # Without shapes, of weights that are not in safetensors, the stages will tell.
     if figures is not None:
         _settle(context, figures, here, speed)
 
 
-def _foretell_gguf(context: StepContext, file: Path) -> None:
+def _foretell_gguf(context: StepContext, tensors: Mapping[str, TensorFacts]) -> None:
     if context.view.job.predicted is not None:
         return
     here, speed = context.registry.present(), context.registry.speed()
-    figures = predict_gguf(read_gguf_header(file), context.plan.variants, slots=here.slots, speed=speed)
+    figures = predict_gguf(tensors, context.plan.variants, slots=here.slots, speed=speed)
     _settle(context, figures, here, speed)
 
 

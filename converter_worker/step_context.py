@@ -151,7 +151,8 @@ class StepContext:
         environment: Mapping[str, str] | None = None,
     ) -> dict[str, JsonValue]:
         log_file = self.work.log_file(stage if report.variant is None else f"{stage}-{report.variant}")
-        needed = needed_bytes(self.view.job.predicted, stage, report.variant)
+        part = None if module is None else module.rpartition(".")[2]
+        needed = needed_bytes(self.view.job.predicted, stage, report.variant, part)
         message = ""
         for left in reversed(range(MOST_RUNS)):
             report(0.0, message)
@@ -169,7 +170,7 @@ class StepContext:
                         should_stop=self.should_stop,
                         environment=environment,
                         on_look=child_log.look,
-                        on_exit=partial(self._note_exit, stage, report.variant, module, child_log),
+                        on_exit=partial(self._note_exit, stage, report.variant, part, child_log),
                     )
                     return self.runners.run(stage_run)
             except StageCrashed as error:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from converter_worker.checkpoint_facts import CheckpointFacts, TensorFacts
@@ -15,6 +16,8 @@ _LAST_LAYER = re.compile(r"(lm_head|embed_out|output_layer|^output\.weight)")
 _DEFAULT_GROUP_SIZE = 128
 #: An int4 group's scale in float16 and, where asymmetric, its zero point; an int8 row's scale and zero point.
 _GROUP_SCALE_BITS, _GROUP_ZERO_POINT_BITS, _ROW_BYTES = 16, 4, 3
+#: Experts, inputs and outputs of a weight that holds all experts of a layer.
+_STACKED_DIMENSIONS = 3
 #: Of the IR's description and the configuration, per weight; measured: 7.4-10 kB with 2 to 30 layers of llama.
 _DESCRIPTION_BYTES = 10_000
 #: Of tokenizer.json and the tokenizer's IR, per token; measured: 7.4 MB with 49,152 tokens.
@@ -23,9 +26,14 @@ _TOKEN_BYTES = 150
 
 @dataclass(frozen=True)
 class WeightSizes:
-    """Bytes of the weights in each form; all that a checkpoint's headers tell of its size."""
+    """Bytes of the weights in each form; all that a checkpoint's headers tell of its size.
+
+    `widened_elements` are those of 16 bits that the exporter makes float32: experts that are stacked in one weight.
+    `is_float16` is about the base IR, which then is the fp16 variant.
+    """
 
     checkpoint_bytes: int
+    widened_elements: int
     elements: int
     matrix_elements: int
     table_elements: int
@@ -39,8 +47,8 @@ class WeightSizes:
 
     @property
     def base_bytes(self) -> int:
-        """The base IR, which keeps the checkpoint's precision."""
-        return self.checkpoint_bytes
+        """The base IR, which keeps the checkpoint's precision of all that is not widened."""
+        return self.checkpoint_bytes + 2 * self.widened_elements
 
     @property
     def half_bytes(self) -> int:
@@ -81,13 +89,16 @@ def weight_sizes(facts: CheckpointFacts) -> WeightSizes | None:
     """Add up what the headers say; None where there are none to read."""
     if not facts.tensors:
         return None
-    shapes = {name: tensor.shape for name, tensor in facts.tensors.items()}
+    tensors = _unpacked(facts.tensors)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
     elements = {name: math.prod(shape) for name, shape in shapes.items()}
     layers = {name for name, shape in shapes.items() if len(shape) >= 2 and name.endswith(("weight", "proj"))}
     tables = {name for name in layers if _STAYS_INT8.search(name)}
+    stacked = {name for name, shape in shapes.items() if len(shape) == _STACKED_DIMENSIONS and min(shape) > 1}
     vocabulary = facts.config.get("vocab_size")
     return WeightSizes(
-        checkpoint_bytes=sum(tensor_bytes(tensor) for tensor in facts.tensors.values()),
+        checkpoint_bytes=sum(tensor_bytes(tensor) for tensor in tensors.values()),
+        widened_elements=sum(elements[name] for name in stacked if tensors[name].dtype in ("BF16", "F16")),
         elements=sum(elements.values()),
         matrix_elements=sum(elements[name] for name in layers - tables),
         table_elements=sum(elements[name] for name in tables),
@@ -96,9 +107,22 @@ def weight_sizes(facts: CheckpointFacts) -> WeightSizes | None:
         rows=sum(math.prod(shapes[name][:-1]) for name in layers),
         tensors=len(shapes),
         vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
-        is_float16=any(tensor.dtype == "F16" for tensor in facts.tensors.values()),
-        is_float32=any(tensor.dtype in ("F32", "F64") and len(tensor.shape) > 1 for tensor in facts.tensors.values()),
+        is_float16=not stacked and any(tensor.dtype == "F16" for tensor in tensors.values()),
+        is_float32=any(tensor.dtype in ("F32", "F64") and len(tensor.shape) > 1 for tensor in tensors.values()),
     )
+
+
+def _unpacked(tensors: Mapping[str, TensorFacts]) -> dict[str, TensorFacts]:
+    """Return the weights as they are loaded: MXFP4, two numbers a byte and a scale for each block, becomes bfloat16."""
+    unpacked: dict[str, TensorFacts] = {}
+    for name, tensor in tensors.items():
+        weight = name.removesuffix("_blocks")
+        if weight != name and tensor.dtype == "U8":
+            *outer, blocks, block_bytes = tensor.shape
+            unpacked[weight] = TensorFacts(dtype="BF16", shape=(*outer, 2 * blocks * block_bytes))
+        elif f"{name.removesuffix('_scales')}_blocks" not in tensors:
+            unpacked[name] = tensor
+    return unpacked
 
 
 def tensor_bytes(tensor: TensorFacts) -> int:

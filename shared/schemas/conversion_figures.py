@@ -16,6 +16,7 @@ class StageFigures(Message):
 
     stage: Stage
     variant: str | None = None
+    part: str | None = Field(None, description="What else is done in the stage, such as `engine_check` in `verify`.")
     memory_bytes: int = Field(
         description="Most resident memory of the stage's process, shared libraries and mapped weights included."
     )
@@ -30,6 +31,7 @@ class ConversionFigures(Message):
     seconds: float = Field(description="Of the stages' work, waiting not counted.")
     stages: tuple[StageFigures, ...] = ()
 
-    def of(self, stage: str, variant: str | None) -> StageFigures | None:
+    def of(self, stage: str, variant: str | None, part: str | None = None) -> StageFigures | None:
         """Return the figures of one stage, None where there are none."""
-        return next((one for one in self.stages if (one.stage, one.variant) == (stage, variant)), None)
+        wanted = (stage, variant, part)
+        return next((one for one in self.stages if (one.stage, one.variant, one.part) == wanted), None)

@@ -20,6 +20,7 @@ from shared.schemas.models import Imported, Recipe
 from shared.schemas.store import Leftover, StoreRun
 from shared.settings import ConverterSettings
 from tests.helpers.conversion_bed import ConversionBed
+from tests.helpers.foretold import assert_foretold
 from tests.helpers.hub_bed import HubBed
 from tests.helpers.model_hub import COMMIT, ModelHub
 from tests.helpers.redis_server import RedisServer
@@ -247,6 +248,9 @@ def test_a_gguf_file_of_the_hub_is_a_source(bed: ConversionBed) -> None:
     conversion_id = bed.submit(source, "int8")
     job = bed.wait_for_end(conversion_id)
     assert (job.state, job.error) == ("succeeded", None)
+    foretold = next(event for event in bed.events(conversion_id) if event.predicted is not None)
+    assert foretold.stage == "preflight", "known before the file is fetched"
+    assert_foretold(job)
     manifest = bed.store.check("tiny.q8_0", "int8", hashes=True)
     assert (manifest.source_model, manifest.revision, manifest.model_type) == (source, COMMIT, "qwen2")
     tokenizer = Tokenizer.from_file(str(bed.store.variant_dir("tiny.q8_0", "int8") / "tokenizer.json"))

@@ -13,8 +13,10 @@ import redis
 from tokenizers import Tokenizer
 
 from converter_worker.activity import Activity
-from converter_worker.card_maker import CardMaker
+from converter_worker.card_maker import MAX_ATTEMPTS, CardMaker
+from converter_worker.cost_model import STANDING_BYTES
 from converter_worker.job_store import JobStore
+from converter_worker.memory_gate import MemoryGate
 from converter_worker.quality_queue import QualityQueue
 from converter_worker.reference_shelf import Label, ReferenceShelf
 from converter_worker.stages import quality_texts
@@ -49,7 +51,7 @@ def new_maker(redis_url: str, store: ModelStore, tmp_path: Path) -> Iterator[Cal
     clients = []
     makers = []
 
-    def make(worker_id: str = "w_1", **settings: object) -> CardMaker:
+    def make(worker_id: str = "w_1", *, memory_bytes: int | None = None, **settings: object) -> CardMaker:
         client = create_sync_redis(f"test-{worker_id}", redis_url)
         clients.append(client)
         maker = CardMaker(
@@ -59,6 +61,7 @@ def new_maker(redis_url: str, store: ModelStore, tmp_path: Path) -> Iterator[Cal
             JobStore(client, worker_id, 2.0),
             QualityQueue(client, worker_id),
             Activity(),
+            MemoryGate(memory_bytes),
             worker_id,
             threading.Event(),
         )
@@ -142,12 +145,24 @@ def test_what_an_admin_asks_for_and_cannot_be_measured_says_why(
     assert "convert bigram to fp16 too" in (store.manifest("bigram", "int4").quality_problem or "")
 
 
+def test_a_card_that_is_larger_than_the_converter_is_not_begun(
+    new_maker: Callable[..., CardMaker], store: ModelStore
+) -> None:
+    """A comparison beyond the container's limit would have the kernel end the converter."""
+    publish_bigram(store, "fp16", "fp16", 0.0)
+    maker = new_maker(memory_bytes=STANDING_BYTES + 100_000_000)
+    assert [maker.make_all() for _ in range(MAX_ATTEMPTS)] == [False] * MAX_ATTEMPTS
+    assert "this converter has 0.1 GB" in (store.manifest("bigram", "fp16").quality_problem or "")
+
+
 def test_a_killed_card_is_made_again(new_maker: Callable[..., CardMaker], store: ModelStore) -> None:
     """The kernel ends the child for want of memory: the variant would stay without a card for good."""
     maker = new_maker()
     child, outcome = _begin_card(maker, store)
+    assert maker.memory.busy == 1, "its memory is given out as a stage's is"
     os.kill(child, signal.SIGKILL)
     assert outcome() is False
+    assert maker.memory.busy == 0
     assert store.manifest("bigram", "fp16").quality is None
     assert maker.make_all()
     assert store.manifest("bigram", "fp16").quality is not None

@@ -17,7 +17,6 @@ from converter_worker.gguf_rope import llama3_factors
 from converter_worker.gguf_tokenizer import build_tokenizer
 from converter_worker.gguf_vocabulary import GGUFVocabulary
 from converter_worker.sharded_weights import write_weights
-from converter_worker.stages.gguf_head import architecture_of
 from shared.errors import FamilyNotExported, PlatformError, SourceCorrupt
 from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 from tests.helpers.tiny_gguf import Weights, byte_level_tokenizer, random_weights, write_tiny_gguf
@@ -130,15 +129,6 @@ def test_a_file_that_is_not_whole_is_told(tmp_path: Path, fields: dict[str, obje
     (tmp_path / name).write_bytes(file.read_bytes()[: file.stat().st_size // 3])
     with pytest.raises(SourceCorrupt, match=advice):
         write_checkpoint(tmp_path / name, tmp_path)
-
-
-def test_the_head_of_a_file_tells_its_architecture(tmp_path: Path, fields: dict[str, object]) -> None:
-    file = write_tiny_gguf(tmp_path / "tiny.gguf", "qwen2", random_weights("qwen2", SIZE), fields)
-    head = file.read_bytes()[:4096]
-    assert architecture_of(head) == "qwen2"
-    assert architecture_of(head[: head.index(b"qwen2") + 2]) is None
-    assert architecture_of(b"<html>general.architecture</html>") is None
-    assert architecture_of(b"GGUF") is None
 
 
 def test_large_weights_are_written_in_shards(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ INT8 = VariantRequest(name="int8", weight_format="int8")
 def test_shapes_are_those_of_the_checkpoint() -> None:
     file = find_packaged_gguf()
     assert file is not None
-    tensors = read_gguf_header(file)
+    header = read_gguf_header(file)
+    tensors = header.tensors
+    assert header.architecture == "llama"
     assert len(tensors) == 272
     assert tensors["token_embd.weight"].shape == (49_152, 576)
     assert tensors["blk.0.ffn_down.weight"].shape == (576, 1536)
@@ -44,6 +46,7 @@ def header(*parts: bytes, version: int = 3, tensors: int = 1, fields: int = 0) -
         header(),
         header(struct.pack("<Q", 1 << 40)),
         header(struct.pack("<Q", 1) + b"a" + struct.pack("<I", 77), fields=1),
+        header(struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 4, 1 << 20) + bytes(100), fields=1),
     ],
 )
 def test_a_damaged_header_says_so(tmp_path: Path, content: bytes) -> None:
@@ -64,4 +67,4 @@ def test_fields_of_every_kind_are_passed_over(tmp_path: Path) -> None:
     tensor = struct.pack("<Q", 1) + b"w" + struct.pack("<IQQIQ", 2, 5, 7, 2, 0)
     file = tmp_path / "model.gguf"
     file.write_bytes(header(*fields, tensor, fields=len(fields)))
-    assert {name: facts.shape for name, facts in read_gguf_header(file).items()} == {"w": (7, 5)}
+    assert {name: facts.shape for name, facts in read_gguf_header(file).tensors.items()} == {"w": (7, 5)}

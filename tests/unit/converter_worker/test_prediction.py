@@ -5,8 +5,10 @@ import math
 import pytest
 
 from converter_worker.checkpoint_facts import CheckpointFacts, TensorFacts
-from converter_worker.cost_model import LIBRARIES_BYTES, together_bytes
-from converter_worker.prediction import needed_bytes, predict, ticket_bytes
+from converter_worker.cost_model import LIBRARIES_BYTES, quality_bytes, together_bytes
+from converter_worker.demo_model import find_packaged_gguf
+from converter_worker.gguf_header import read_gguf_header
+from converter_worker.prediction import needed_bytes, predict, predict_gguf, ticket_bytes
 from converter_worker.weight_sizes import weight_sizes
 from shared.schemas.models import Recipe, VariantRequest
 from tests.helpers import large_llama
@@ -86,6 +88,23 @@ def test_sizes_of_the_weights_files(facts: CheckpointFacts, measured: tuple[int,
     assert [sizes.variant_bytes(request) for request in (FP16, INT8, INT4)] == pytest.approx(measured, rel=0.02)
 
 
+def test_stacked_experts_become_float32_on_the_way() -> None:
+    """GPT-OSS comes in 4 bits, is loaded in bfloat16, exported in float32, and made smaller again."""
+    experts, rows, columns = 4, 512, 128
+    packed = {
+        "model.layers.0.mlp.experts.gate_up_proj_blocks": TensorFacts(
+            dtype="U8", shape=(experts, rows, columns // 32, 16)
+        ),
+        "model.layers.0.mlp.experts.gate_up_proj_scales": TensorFacts(dtype="U8", shape=(experts, rows, columns // 32)),
+    }
+    loaded = {"model.layers.0.mlp.experts.gate_up_proj": TensorFacts(dtype="BF16", shape=(experts, rows, columns))}
+    sizes, same = (weight_sizes(CheckpointFacts({}, tensors, True)) for tensors in (packed, loaded))
+    assert sizes is not None
+    assert sizes == same
+    assert (sizes.base_bytes, sizes.half_bytes) == (4 * sizes.elements, 2 * sizes.elements)
+    assert not sizes.is_float16, "the fp16 variant is a file of its own"
+
+
 def test_fp16_costs_no_disk_beside_a_float16_base() -> None:
     alone, with_fp16 = (predict(llama("F16", 512, 4), variants) for variants in ([INT8], [INT8, FP16]))
     assert alone is not None
@@ -118,6 +137,27 @@ def test_a_delivery_needs_what_its_largest_stage_does() -> None:
     assert ticket_bytes(figures, "compress", "int4") == needed_bytes(figures, "compress", "int4")
     assert ticket_bytes(figures, "verify", None) == needed_bytes(figures, "verify", "int8")
     assert ticket_bytes(figures, "publish", None) == ticket_bytes(None, "export", None) == 0
+
+
+def test_a_family_that_nobody_measured_is_loaded_by_every_engine() -> None:
+    usual, checked = predict(large(), [INT8]), predict(large(), [INT8], compares_engines=True)
+    assert usual is not None
+    assert checked is not None
+    check = needed_bytes(checked, "verify", "int8", "engine_check")
+    assert ticket_bytes(checked, "verify", None) == check > needed_bytes(checked, "verify", "int8")
+    assert ticket_bytes(usual, "verify", None) == needed_bytes(usual, "verify", "int8")
+
+
+def test_what_runs_the_model_over_texts_stays_below_what_it_is_let_in_with() -> None:
+    """Measured on the demo model: int4 with AWQ over 128 texts of 256 tokens, and a card of its fp16 variant."""
+    file = find_packaged_gguf()
+    assert file is not None
+    awq = VariantRequest(
+        name="int4", weight_format="int4", recipe=Recipe(sym=False, group_size=64, ratio=0.8, awq=True, dataset=("a",))
+    )
+    figures = predict_gguf(read_gguf_header(file).tensors, [awq])
+    assert 1438 * MB < needed_bytes(figures, "compress", "int4") < 1.25 * 1438 * MB
+    assert 1158 * MB < quality_bytes(269_100_677) < 1.25 * 1158 * MB
 
 
 def test_a_slow_host_takes_longer_and_no_more_memory() -> None:
