@@ -129,7 +129,8 @@ def test_a_gated_model_asks_for_licence_and_token(bed: ConversionBed) -> None:
 def test_the_operators_token_opens_a_gated_model(tmp_path: Path, own_redis: RedisServer, hub: ModelHub) -> None:
     bed = HubBed(tmp_path, own_redis.url, hub)
     try:
-        bed.start_sample({"HF_TOKEN": TOKEN})
+        # With a stage parent that is there already: while one is started, it has the converter's own environment.
+        bed.start_sample({"HF_TOKEN": TOKEN, "OVCHAT_CONVERTER_PRELOAD": "true"})
         conversion_id = bed.submit("someone/locked", "int8")
         seen = set()
         while bed.job(conversion_id).state not in ENDED:
