@@ -53,6 +53,8 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     port = free_port()
     settings = {
         "IMAGE_TAG": "compose-test",
+        # Shorter than most answers under load: what a stopping worker has goes on at another one.
+        "OVCHAT_DRAIN_GRACE_SECONDS": "5",
         "OVCHAT_KV_CACHE_BYTES": str(1 << 30),
         "OVCHAT_PORT": str(port),
         "OVCHAT_PRELOAD_MODELS": f"{MODEL}:int4",

@@ -70,6 +70,7 @@ def test_the_page_chats_through_the_proxy_with_a_certificate(browser: Browser, s
     page = ChatPage(browser)
     browser.open(secured.http_url)
     browser.until(lambda: page.asks_for_key, what="the page")
+    assert all("401" in line for line in browser.complaints()), "nobody is signed in yet"
     page.sign_in(secured.key)
     browser.until(lambda: page.signed_in, what="signed in")
     assert browser.script("return [location.protocol, isSecureContext]") == ["https:", True]

@@ -6,12 +6,42 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.recorder import Recorder
 from tests.compose.chats_under_load import chats_while
 from tests.compose.compose_project import ComposeProject
 from tests.compose.platform_client import MODEL, PlatformClient
 
 TAG, REVISION = "compose-test-next", "next"
+
+
+def test_an_upgrade_without_its_images_touches_nothing(scaled: ComposeProject) -> None:
+    before = scaled.containers()
+    scaled.settings["IMAGE_TAG"] = "compose-test-missing"
+    refused = scaled.script("upgrade", check=False)
+    scaled.settings["IMAGE_TAG"] = "compose-test"
+    assert refused.returncode != 0
+    assert "compose-test-missing" in refused.stderr
+    assert scaled.containers() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "service"), [("OVCHAT_MAX_WAITING", "gateway"), ("OVCHAT_STEP_TARGET_MS", "inference-cpu")]
+)
+async def test_a_version_that_does_not_start_leaves_the_running_one(
+    scaled: ComposeProject, client: PlatformClient, setting: str, service: str
+) -> None:
+    before = set(scaled.containers(service))
+    scaled.settings[setting] = "nonsense"
+    failed = scaled.script("upgrade", check=False)
+    del scaled.settings[setting]
+    assert failed.returncode == 1
+    assert setting in failed.stderr
+    scaled.bring_up()
+    assert set(scaled.containers(service)) == before
+    answer = await client.chat(MODEL, "What is the capital of France?", request_id=f"after {setting}")
+    assert "Paris" in answer.text
 
 
 async def test_an_upgrade_loses_and_repeats_nothing(
