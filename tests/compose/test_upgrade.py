@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def test_an_upgrade_without_its_images_touches_nothing(scaled: ComposeProject) -
     refused = scaled.script("upgrade", check=False)
     scaled.settings["IMAGE_TAG"] = "compose-test"
     assert refused.returncode != 0
-    assert "compose-test-missing" in refused.stderr
+    assert "Nothing was changed" in refused.stderr
     assert scaled.containers() == before
 
 
@@ -55,7 +56,8 @@ async def test_an_upgrade_loses_and_repeats_nothing(
     async def upgrade(recorder: Recorder) -> None:
         recorder.add("upgrade")
         began = time.monotonic()
-        await asyncio.to_thread(scaled.script, "upgrade")
+        done = await asyncio.to_thread(scaled.script, "upgrade")
+        sys.stderr.write(done.stdout)
         scaled.durations["upgrade under 20 chats"] = time.monotonic() - began
 
     comparison = await chats_while(upgrade, client, tmp_path, seed=1)
