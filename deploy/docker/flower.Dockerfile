@@ -13,9 +13,9 @@ RUN /opt/uv/bin/uv pip install --python /opt/ovchat/bin/python --no-cache --no-d
     --requirement /build/flower.lock
 
 FROM ${BASE_IMAGE}
+COPY --from=environment /opt/ovchat /opt/ovchat
 COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
 RUN ovchat-harden
-COPY --from=environment /opt/ovchat /opt/ovchat
 ENV PATH=/opt/ovchat/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \

@@ -17,9 +17,9 @@ FROM ${BASE_IMAGE}
 RUN groupadd --gid 10001 ovchat \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin ovchat \
  && install -d -o ovchat -g ovchat -m 0750 /data
+COPY --from=environment /opt/ovchat /opt/ovchat
 COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
 RUN ovchat-harden
-COPY --from=environment /opt/ovchat /opt/ovchat
 ENV PATH=/opt/ovchat/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \

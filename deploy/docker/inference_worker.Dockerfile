@@ -29,9 +29,9 @@ RUN rm /drivers/inference.lock \
  && if [ $# -gt 0 ]; then \
       apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" && rm -rf /var/lib/apt/lists/*; \
     fi
+COPY --from=environment /opt/ovchat /opt/ovchat
 COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
 RUN ovchat-harden
-COPY --from=environment /opt/ovchat /opt/ovchat
 ENV PATH=/opt/ovchat/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
