@@ -1,1 +1,1 @@
-"""How the platform is run: images and compose as files, `deploy.local` as the launcher for one machine."""
+"""How the platform is run: images and compose as files, the launcher for one machine, what the images are made of."""
