@@ -83,10 +83,12 @@ async def _ask_until(over: asyncio.Event, client: PlatformClient, recorder: Reco
     dice = random.Random(name)
     socket = SocketClient(name, [client.socket_url], MODEL, LiveView(), recorder, dice, key=client.key)
     asked = 0
-    while not asked or not over.is_set():
-        asked += 1
-        await socket.ask(make_ask(f"{name}n{asked}", dice.choice(KINDS), dice, SIZES))
-    await socket.leave()
+    try:
+        while not asked or not over.is_set():
+            asked += 1
+            await socket.ask(make_ask(f"{name}n{asked}", dice.choice(KINDS), dice, SIZES))
+    finally:
+        await socket.leave()
 
 
 async def _compare(heard: Heard, client: PlatformClient, comparison: Comparison) -> None:
