@@ -39,6 +39,7 @@ from shared.ids import new_id
 from shared.log import configure_logging, get_logger
 from shared.model_store import ModelStore
 from shared.redis_client import create_sync_redis
+from shared.redis_trust import check_trust
 from shared.settings import ConverterSettings, invalid_setting, refuse_unknown_names
 
 log = get_logger(__name__)
@@ -52,7 +53,7 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     catalog = load_catalog(settings.catalog_dir)
     worker_id = new_id("w")
     stopping = threading.Event()
-    state = create_sync_redis(f"converter-{worker_id}", settings.redis_url)
+    state = create_sync_redis(f"converter-{worker_id}", settings.state_url)
     transport = create_sync_redis(f"converter-{worker_id}-transport", settings.transport_url)
     store = ModelStore(settings.store_path)
     jobs = JobStore(state, worker_id, settings.conversion_lease_seconds)
@@ -182,6 +183,7 @@ def main() -> None:
         sys.exit(error.message)
     configure_logging("converter", settings)
     try:
+        check_trust(settings)
         sys.exit(run(settings))
     except PlatformError as error:
         sys.exit(error.message)

@@ -12,6 +12,7 @@ from gateway.open_files import raise_open_files
 from gateway.server import bind, create_server
 from shared.errors import PlatformError
 from shared.log import configure_logging, get_logger
+from shared.redis_trust import check_trust
 from shared.settings import GatewaySettings, invalid_setting, refuse_unknown_names
 
 
@@ -21,6 +22,7 @@ def main() -> int:
         refuse_unknown_names()
         settings = GatewaySettings()
         configure_logging("gateway", settings)
+        check_trust(settings)
         draining = DrainSignal()
         app = create_app(settings, draining)
         listener = bind(settings)

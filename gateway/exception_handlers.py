@@ -68,6 +68,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "worker_lost": 503,
     "kv_cache_exhausted": 503,
     "redis_unavailable": 503,
+    "store_unavailable": 503,
     "draining": 503,
     "cancelled": 409,
 }

@@ -94,9 +94,9 @@ async def open_state(
     gateway_id = new_id("gw")
     async with AsyncExitStack() as stack:
         # Generations wait in blocking reads, which need connections without an answer time limit.
-        redis = create_redis(gateway_id, settings.redis_url)
+        redis = create_redis(gateway_id, settings.state_url)
         transport = create_redis(gateway_id, settings.transport_url)
-        state_blocking = create_redis(f"{gateway_id}-follow", settings.redis_url, blocking=True)
+        state_blocking = create_redis(f"{gateway_id}-follow", settings.state_url, blocking=True)
         blocking = create_redis(f"{gateway_id}-read", settings.transport_url, blocking=True)
         for client in (redis, transport, state_blocking, blocking):
             stack.push_async_callback(client.aclose)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from inference_worker.agent import create_agent
 from shared.errors import PlatformError
 from shared.log import configure_logging, get_logger
+from shared.redis_trust import check_trust
 from shared.settings import InferenceSettings, invalid_setting, refuse_unknown_names
 
 
@@ -34,6 +35,7 @@ def main() -> int:
         refuse_unknown_names()
         settings = InferenceSettings() if arguments.device is None else InferenceSettings(device=arguments.device)
         configure_logging("inference_worker", settings)
+        check_trust(settings)
         uvloop.run(_serve(settings))
     except ValidationError as error:
         sys.stderr.write(f"inference_worker: {invalid_setting(error).message}\n")

@@ -31,15 +31,15 @@ from inference_worker.registration import Registration
 from inference_worker.replica_pool import PoolListener, ReplicaPool
 from inference_worker.replica_protocol import StepDone
 from inference_worker.slot_keeper import SlotKeeper
+from inference_worker.store_cache.supply import open_supply
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared import keys
 from shared.affinity import PrefixAffinity
 from shared.catalog import load_catalog
-from shared.errors import PlatformError
+from shared.errors import PlatformError, StoreUnavailable
 from shared.host_ledger import HostLedger
 from shared.journal import Journal
 from shared.log import get_logger
-from shared.model_store import ModelStore
 from shared.redis_client import create_redis
 from shared.registry import Registry
 from shared.schemas.workers import (
@@ -83,7 +83,7 @@ class Agent(PoolListener):
         self._registry = Registry(self._redis)
         self._registration = Registration(self._registry, describe=self._describe, on_lost=self._on_lost)
         self._renderer = TemplateRenderer()
-        self._store = ModelStore(settings.store_path)
+        self._supply = open_supply(settings)
         self._host_id = settings.host_id or platform.node()
         self._cores = usable_cores()
         self._memory = HostMemory(
@@ -94,13 +94,17 @@ class Agent(PoolListener):
         )
         planner = LoadPlanner(
             PlanningGround(
-                settings, self._store, load_catalog(settings.catalog_dir), self._device_name, tuple(devices.names)
+                settings,
+                self._supply.published,
+                load_catalog(settings.catalog_dir),
+                self._device_name,
+                tuple(devices.names),
             ),
             self._redis,
             HostCores(self._registry, settings, describe=lambda: self._describe(self._worker_id())),
         )
         self._preloaded = preloaded_variants(settings.preload_models)
-        self._pool = ReplicaPool(settings, self._store, self._memory, self)
+        self._pool = ReplicaPool(settings, self._supply, self._memory, self)
         self._loads = LoadAdmission(
             settings,
             planner,
@@ -174,15 +178,16 @@ class Agent(PoolListener):
             self._memory.run(),
             self._loads.run(),
             self._pool.watch(),
+            self._supply.run(),
             preload(
                 self._preloaded,
-                self._store,
-                lambda variant: self._loads.load(variant, lasting=True),
+                self._supply.published,
+                self._load_for_good,
                 # Where the operator names the host, he starts others on it: a share counts who is registered.
                 begin_after_seconds=_NEIGHBOURS_SECONDS if self._settings.host_id else 0.0,
             ),
             unload_idle(self._pool, self._settings.idle_unload_seconds, self._is_pinned),
-            unload_deleted(self._pool, self._store),
+            unload_deleted(self._pool, self._supply.published),
         ):
             self._loops.start(work)
 
@@ -325,8 +330,14 @@ class Agent(PoolListener):
     async def on_closing(self, replica: LoadedReplica) -> None:
         await until_answered("close", lambda: self._slots.close(replica.variant))
 
+    def _load_for_good(self, variant: str) -> None:
+        self._loads.load(variant, lasting=True)
+
     async def on_load_failed(self, variant: str, error: PlatformError) -> None:
         self._metrics.load_failed(variant, error.code)
+        if isinstance(error, StoreUnavailable) and variant in self._preloaded:
+            # Nobody else asks for it again once the store is back.
+            asyncio.get_running_loop().call_later(LOAD_FAILURE_SECONDS, self._load_for_good, variant)
         body = error.body().model_dump_json()
         await until_answered(
             "load failure", lambda: self._redis.set(keys.load_failure(variant), body, ex=LOAD_FAILURE_SECONDS)

@@ -13,7 +13,7 @@ from inference_worker.engine_layers import EffectiveConfig, merge
 from inference_worker.host_cores import CoreShare, HostCores
 from inference_worker.memory_need import MemoryNeed, kv_block_bytes, memory_need, sample_memory_need
 from inference_worker.redis_patience import until_answered
-from inference_worker.variant_files import read_json
+from inference_worker.variant_files import json_object
 from shared import keys
 from shared.catalog import Catalog, CatalogEntry
 from shared.errors import LoadFailed, VariantCorrupt, VariantNotPublished
@@ -31,7 +31,11 @@ SAMPLE_MEMORY = "memory_bytes"
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """The engine by name, its configuration with the sources, the cores and memory, and what kind of host this is."""
+    """The engine by name, its configuration with the sources, the cores and memory, and what kind of host this is.
+
+    `files` are the variants whose files it takes: its own and its draft model's, or none where the sample engine serves
+    a name that stands for no files.
+    """
 
     variant: str
     engine: str
@@ -39,6 +43,7 @@ class LoadPlan:
     cores: CoreShare
     need: MemoryNeed
     host_kind: str
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,8 @@ def plan_load(variant: str, ground: PlanningGround, stored: VariantEngine, cores
     if int(effective.config.properties.get("INFERENCE_NUM_THREADS", cores.threads)) > len(cores.cores):
         # By somebody's word there are more threads than cores: held there, they would stand in each other's way.
         cores = replace(cores, cores=())
-    return LoadPlan(variant, engine, effective, cores, need, kind)
+    files = (variant, effective.config.draft_model) if manifest else ()
+    return LoadPlan(variant, engine, effective, cores, need, kind, tuple(name for name in files if name is not None))
 
 
 def variant_folder(store: ModelStore, variant: str) -> Path:
@@ -114,12 +120,18 @@ def variant_folder(store: ModelStore, variant: str) -> Path:
     return store.variant_dir(model, name)
 
 
-def sample_options(folder: Path, variant: str) -> dict[str, Any]:
+def sample_options(store: ModelStore, variant: str) -> dict[str, Any]:
     """Return the sample engine's options of a variant. Raises VariantCorrupt where they cannot be read."""
     try:
-        return read_json(folder / _SAMPLE_OPTIONS_NAME)
+        return _read_json(store, variant, _SAMPLE_OPTIONS_NAME)
     except ValueError as error:
         raise VariantCorrupt(f"{_SAMPLE_OPTIONS_NAME} of {variant} cannot be read.") from error
+
+
+def _read_json(store: ModelStore, variant: str, file: str) -> dict[str, Any]:
+    """A variant's JSON file, which may be elsewhere still: what is planned may never be loaded."""
+    model, _, name = variant.partition(":")
+    return json_object(store.read_file(model, name, file), file)
 
 
 def _manifest(variant: str, ground: PlanningGround) -> Manifest | None:
@@ -149,7 +161,7 @@ def _check_speculation(variant: str, config: EngineConfig, engine: str) -> None:
 
 
 def _sample_need(variant: str, ground: PlanningGround) -> MemoryNeed:
-    declared = sample_options(variant_folder(ground.store, variant), variant).get(SAMPLE_MEMORY)
+    declared = sample_options(ground.store, variant).get(SAMPLE_MEMORY)
     return sample_memory_need(declared if isinstance(declared, int) else None)
 
 
@@ -174,7 +186,7 @@ def _cache_bytes(variant: str, store: ModelStore, config: EngineConfig) -> int:
         return config.kv_cache_bytes or 0
     try:
         wide = config.properties.get("KV_CACHE_PRECISION") == "f32"
-        block = kv_block_bytes(read_json(variant_folder(store, variant) / "config.json"), value_bytes=4 if wide else 2)
+        block = kv_block_bytes(_read_json(store, variant, "config.json"), value_bytes=4 if wide else 2)
     except (ValueError, KeyError, TypeError) as error:
         raise LoadFailed(
             f"{variant} is configured with num_kv_blocks, and its files do not say how large a block is. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -49,6 +50,8 @@ class LoadedReplica:
     """What the engine told of itself last."""
     is_stored: bool = False
     """Whether its files came from the store; the sample engine serves names without any."""
+    held: ExitStack = field(default_factory=ExitStack)
+    """Its files, which stay where they are until this is closed."""
     end_reason: EndReason = "asked"
     """Why it is ended on purpose."""
     ending: bool = False

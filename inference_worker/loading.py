@@ -52,7 +52,7 @@ def read_assets(
         return VariantAssets(VariantText.byte_level(), spec, is_stored=False)
     options: dict[str, object] = {}
     if settings.engine == "sample":
-        declared = sample_options(folder, variant)
+        declared = sample_options(store, variant)
         declared.pop(SAMPLE_MEMORY, None)
         options = {"tokens_per_second": settings.sample_tokens_per_second, **declared}
     spec = _spec(plan, settings, folder, step_tokens, options, _speculation(plan, store))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from shared.errors import VariantCorrupt, VariantNotPublished
+from shared.errors import LoadFailed, StoreUnavailable, VariantCorrupt, VariantNotPublished
 from shared.log import get_logger
 from shared.model_store import ModelStore
 
@@ -38,11 +38,11 @@ async def preload(
 
 
 def is_published(name: str, store: ModelStore) -> bool:
-    """Tell whether ``model:variant`` is in the store; a damaged one is."""
+    """Tell whether ``model:variant`` is in the store; a damaged one is, one that cannot be asked for is not yet."""
     model, _, variant = name.partition(":")
     try:
         store.manifest(model, variant)
-    except VariantNotPublished:
+    except (VariantNotPublished, StoreUnavailable, LoadFailed):
         return False
     except VariantCorrupt:
         # Loading says what is wrong with it.

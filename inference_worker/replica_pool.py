@@ -13,9 +13,9 @@ from inference_worker.loading import read_assets
 from inference_worker.replica_process import ReplicaProcess
 from inference_worker.replica_protocol import StepDone
 from inference_worker.text.text_shelf import TextShelf
+from inference_worker.variant_supply import VariantSupply
 from shared.errors import InternalError, LoadFailed, PlatformError
 from shared.log import get_logger
-from shared.model_store import ModelStore
 from shared.schemas.workers import ReplicaState
 from shared.settings import InferenceSettings
 
@@ -24,6 +24,8 @@ _log = get_logger(__name__)
 #: An engine with work that says nothing for this long is hung; with the time between looks, that is noticed in 15 s.
 HUNG_SECONDS = 14.0
 _WATCH_SECONDS = 0.5
+#: Share of a load's progress that fetching the files has, where there is something to fetch.
+_FETCH_SHARE = 0.8
 #: A variant whose engine dies this often within the time is given a rest before it is started again.
 _MOST_DEATHS = 3
 _DEATHS_WITHIN_SECONDS = 60.0
@@ -68,12 +70,12 @@ class ReplicaPool:
     def __init__(
         self,
         settings: InferenceSettings,
-        store: ModelStore,
+        supply: VariantSupply,
         memory: HostMemory,
         listener: PoolListener,
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._supply = supply
         self._memory = memory
         self._listener = listener
         self._replicas: dict[str, LoadedReplica] = {}
@@ -155,11 +157,15 @@ class ReplicaPool:
         begin = time.monotonic()
         self._listener.on_change(variant)
         try:
+            replica.held = await self._supply.hold(
+                plan.files, lambda share: self._progressed(replica, share * _FETCH_SHARE)
+            )
+            fetched = replica.load_progress
             assets = await asyncio.to_thread(
                 read_assets,
                 plan,
                 settings=self._settings,
-                store=self._store,
+                store=self._supply.files,
                 shelf=self._shelf,
                 step_tokens=self._step_tokens.get(measured),
             )
@@ -167,7 +173,7 @@ class ReplicaPool:
                 assets.spec,
                 name=variant,
                 timeout_seconds=self._settings.load_timeout_seconds,
-                report_progress=lambda progress: self._progressed(replica, progress),
+                report_progress=lambda progress: self._progressed(replica, fetched + (1 - fetched) * progress),
                 gather_ms=self._settings.stream_gather_ms,
                 token_log_dir=self._settings.token_log_dir,
             )
@@ -260,6 +266,7 @@ class ReplicaPool:
         if self._replicas.get(replica.variant) is replica:
             del self._replicas[replica.variant]
             self._memory.settle(replica.variant, 0)
+            replica.held.close()
         self._listener.on_change(replica.variant)
         self._listener.on_room()
 

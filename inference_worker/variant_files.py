@@ -36,13 +36,16 @@ class ModelLimits:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or an empty one when the file is missing. Raises ValueError when it is malformed."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
+    return json_object(path.read_bytes() if path.exists() else None, path.name)
+
+
+def json_object(raw: bytes | None, name: str) -> dict[str, Any]:
+    """The JSON object in a file's bytes, or an empty one without any. Raises ValueError when it is malformed."""
+    if raw is None:
         return {}
     value = orjson.loads(raw)
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name} is not a JSON object")
+        raise ValueError(f"{name} is not a JSON object")
     return value
 
 

@@ -248,7 +248,7 @@ class CalibrationUnavailable(InvalidRequest):
 
 
 class DiskFull(PlatformError):
-    """No space left where the conversion writes."""
+    """No space left where a conversion writes, or where a worker keeps what it fetches."""
 
     code = "disk_full"
     retryable = True
@@ -355,6 +355,12 @@ class RedisUnavailable(Unavailable):
     """Redis does not answer."""
 
     code = "redis_unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The store that a worker fetches variants from does not answer."""
+
+    code = "store_unavailable"
 
 
 class Draining(Unavailable):

@@ -110,6 +110,13 @@ class ModelStore:
             raise VariantCorrupt(f"The folder {model}/{variant} holds {manifest.model}:{manifest.variant}.")
         return manifest
 
+    def read_file(self, model: str, variant: str, name: str) -> bytes | None:
+        """Return a small file of a variant; None where it has none of this name."""
+        try:
+            return (self.variant_dir(model, variant) / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
     def check(self, model: str, variant: str, *, hashes: bool = False) -> Manifest:
         """Compare a variant's files with its manifest: their sizes, and where asked their SHA-256 and number.
 

@@ -60,7 +60,7 @@ def create_redis(process_name: str, url: str, *, blocking: bool = False) -> Asyn
     return redis.asyncio.Redis.from_pool(pool)
 
 
-def create_sync_redis(process_name: str, url: str) -> SyncRedis:
+def create_sync_redis(process_name: str, url: str, *, retries: int = 3) -> SyncRedis:
     """Return a blocking client for the converter's threads; nothing connects yet."""
     return redis.Redis.from_url(
         url,
@@ -69,7 +69,7 @@ def create_sync_redis(process_name: str, url: str) -> SyncRedis:
         socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
         socket_timeout=ANSWER_TIMEOUT_SECONDS,
         socket_keepalive=True,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries),
     )
 
 

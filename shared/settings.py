@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import InvalidRequest
@@ -33,6 +34,10 @@ class CommonSettings(BaseSettings):
     )
     transport_redis_url: str | None = Field(
         None, description="Redis for queues, journals, the registry and Celery; the state Redis where not set."
+    )
+    ca_file: FilePath | None = Field(
+        None,
+        description="Certificates (PEM) that are believed beside the system's, of Redis over TLS and of STORE_URL.",
     )
     model_store: Path | None = Field(None, description="Folder of published models; `DATA_DIR/models` where not set.")
     catalog_dir: Path | None = Field(
@@ -58,9 +63,24 @@ class CommonSettings(BaseSettings):
         return self.model_store or self.data_dir / "models"
 
     @property
+    def state_url(self) -> str:
+        """URL of the Redis for state."""
+        return self._checked(self.redis_url)
+
+    @property
     def transport_url(self) -> str:
         """URL of the Redis that carries queues, journals, registry and Celery."""
-        return self.transport_redis_url or self.redis_url
+        return self._checked(self.transport_redis_url or self.redis_url)
+
+    def _checked(self, url: str) -> str:
+        """Return a URL that says how TLS is checked; without a word of it Celery would believe any certificate."""
+        parts = urlsplit(url)
+        if parts.scheme != "rediss":
+            return url
+        query = {"ssl_cert_reqs": "required", **dict(parse_qsl(parts.query))}
+        if self.ca_file is not None:
+            query.setdefault("ssl_ca_certs", str(self.ca_file.absolute()))
+        return parts._replace(query=urlencode(query)).geturl()
 
 
 class GatewaySettings(CommonSettings):
@@ -247,6 +267,27 @@ class InferenceSettings(CommonSettings):
         None,
         description="Folder in which replicas record every token, prompts included; for tests, off where not set.",
     )
+    store_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+[^\s?#]*$",
+        description="Address of a `store` service, `https://HOST:8444`: variants are fetched from it into MODEL_STORE, "
+        "which is a cache then and must be writable; a mounted model store where not set.",
+    )
+    store_key: SecretStr | None = Field(
+        None, description="Key of the `store` service: the one that its host has under the same name."
+    )
+    store_cache_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Most bytes of fetched variants; what was not used for longest makes room. The whole disk where "
+        "not set.",
+    )
+
+    @model_validator(mode="after")
+    def _store_has_its_key(self) -> Self:
+        if self.store_url is not None and self.store_key is None:
+            raise ValueError("OVCHAT_STORE_URL needs OVCHAT_STORE_KEY, the key of the platform's deploy/.env")
+        return self
 
 
 class LauncherSettings(CommonSettings):

@@ -1,11 +1,13 @@
-# The proxy: the only service that is published. It spreads requests and sockets over the gateways.
+# The proxy: the only service that is published. It spreads requests and sockets over the gateways. The same image is the
+# `store`, with `ovchat-store` as its entry point.
 # Written for the classic builder and BuildKit alike. Context: the repository's root.
 ARG NGINX_IMAGE=nginx:1.28-bookworm
 FROM ${NGINX_IMAGE}
 COPY deploy/docker/harden /usr/local/sbin/ovchat-harden
 RUN ovchat-harden
-COPY deploy/docker/nginx.conf deploy/docker/to_gateway.conf /etc/ovchat/
+COPY deploy/docker/nginx.conf deploy/docker/to_gateway.conf deploy/docker/store.conf /etc/ovchat/
 COPY deploy/docker/proxy /usr/local/bin/ovchat-proxy
+COPY deploy/docker/store /usr/local/bin/ovchat-store
 USER 10001:10001
 EXPOSE 8080 8443
 # nginx' graceful end; with SIGTERM it would cut open streams.

@@ -25,6 +25,7 @@ from gateway.client.http_client import HttpClient
 from gateway.client.invocation import ovchat
 from shared.catalog import DEMO_MODEL
 from shared.errors import RedisUnavailable
+from shared.redis_trust import check_trust
 from shared.settings import (
     ClientSettings,
     ConverterSettings,
@@ -70,13 +71,15 @@ def launch() -> int:
         data_dir=launcher.data_dir.absolute(),
         host=gateway.host,
         port=gateway.port or free_port(),
-        redis_url=launcher.redis_url if "redis_url" in launcher.model_fields_set else None,
+        redis_url=launcher.state_url if "redis_url" in launcher.model_fields_set else None,
         demo=launcher.demo,
     )
     with InstanceLock(plan.data_dir):
         require_free_port(plan.host, plan.port)
         if plan.redis_url is None:
             find_redis_server()
+        else:
+            check_trust(launcher)
         return asyncio.run(_run(plan))
 
 

@@ -45,6 +45,7 @@ class ComposeProject:
     Attributes:
         settings: what an operator would write into deploy/.env.
         scales: how many containers of each service are to run.
+        files: the compose files, each beside the ones before it.
         durations: seconds of each step, for the summary.
         figures: what else a test found out, for the summary.
     """
@@ -53,6 +54,7 @@ class ComposeProject:
     settings: dict[str, str]
     env_file: Path
     scales: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 1))
+    files: tuple[Path, ...] = (COMPOSE_FILE,)
     durations: dict[str, float] = field(default_factory=dict)
     figures: dict[str, str] = field(default_factory=dict)
 
@@ -63,8 +65,8 @@ class ComposeProject:
     def command(self) -> list[str]:
         """Return how docker-compose is called for this project; its settings are written for it."""
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
-        command = [*_compose_command(), "--file", str(COMPOSE_FILE), "--env-file", str(self.env_file)]
-        return [*command, "--project-name", self.name]
+        files = [argument for file in self.files for argument in ("--file", str(file))]
+        return [*_compose_command(), *files, "--env-file", str(self.env_file), "--project-name", self.name]
 
     def script(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a script of deploy/bin for this project."""

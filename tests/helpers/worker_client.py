@@ -21,11 +21,14 @@ from tests.helpers.services import Service
 from tests.helpers.tiny_checkpoints import write_tiny_tokenizer
 
 VARIANT = "demo:int8"
+CREATED_AT = "2026-01-01T00:00:00Z"
 LONG = GenerationParams(temperature=0, max_new_tokens=2000)
 StartWorker = Callable[..., Service]
 
 
-def publish_sample_variant(store_path: Path, variant: str = VARIANT, **options: object) -> Path:
+def publish_sample_variant(
+    store_path: Path, variant: str = VARIANT, *, weights: bytes = b"", created_at: str = CREATED_AT, **options: object
+) -> Path:
     """Publish a variant with a tiny tokenizer for the sample engine; return its folder."""
     model, _, name = variant.partition(":")
     store = ModelStore(store_path)
@@ -35,6 +38,8 @@ def publish_sample_variant(store_path: Path, variant: str = VARIANT, **options: 
     config = {"max_position_embeddings": 2048, "vocab_size": 384, "eos_token_id": 2}
     (staged / "config.json").write_bytes(orjson.dumps(config))
     (staged / "sample_engine.json").write_bytes(orjson.dumps(options))
+    if weights:
+        (staged / "openvino_model.bin").write_bytes(weights)
     manifest = Manifest(
         model=model,
         variant=name,
@@ -45,7 +50,7 @@ def publish_sample_variant(store_path: Path, variant: str = VARIANT, **options: 
         context_length=2048,
         stack="test",
         versions={},
-        created_at="2026-01-01T00:00:00Z",
+        created_at=created_at,
         files={},
         weights_bytes=1,
     )

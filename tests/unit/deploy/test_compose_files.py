@@ -62,14 +62,16 @@ def test_only_the_converter_may_write_the_store() -> None:
     assert {name: found for name, found in mounts.items() if found} == {
         "converter": ["models:/models"],
         **{f"inference-{device}": ["models:/models:ro"] for device in DEVICES},
+        "store": ["models:/models:ro"],
     }
 
 
 def test_only_the_proxy_is_published_and_it_cannot_reach_redis() -> None:
     ports = {name: service["ports"] for name, service in SERVED.items() if "ports" in service}
-    assert ports.keys() == {"proxy", "proxy-tls", "grafana", "flower"}
+    assert ports.keys() == {"proxy", "proxy-tls", "store", "grafana", "flower"}
     # What operators look at is seen from this host only, whatever is set.
     assert [port for name in ("grafana", "flower") for port in ports[name] if not port.startswith("127.0.0.1:")] == []
+    assert [name for name in ports if "profiles" not in SERVED[name]] == ["proxy"]
     assert {name for name, service in SERVED.items() if "outside" in service["networks"]} == {
         "proxy", "proxy-tls", "converter",
     }  # fmt: skip
@@ -78,7 +80,11 @@ def test_only_the_proxy_is_published_and_it_cannot_reach_redis() -> None:
     unmasked = {"driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"}}
     assert COMPOSE["networks"] == {
         "front": {"internal": True}, "inside": {"internal": True}, "outside": {}, "desk": unmasked,
+        "workers": unmasked,
     }  # fmt: skip
+    # Redis is only there with compose.redis-tls.yaml, and nobody but it and the store ever is.
+    assert [name for name, service in SERVED.items() if "workers" in service["networks"]] == ["store"]
+    assert SERVED["store"]["networks"] == ["workers"]
 
 
 def test_redis_has_a_password_a_memory_limit_and_forgets_nothing() -> None:
@@ -98,8 +104,10 @@ def test_every_setting_of_a_service_is_known_to_the_code() -> None:
 
 
 def test_the_example_names_what_compose_reads_and_nothing_else() -> None:
-    text = "".join((ROOT / "deploy" / name).read_text("utf-8") for name in ("compose.yaml", "compose.worker.yaml"))
-    passed = {name for s in SERVED.values() for name, value in _environment(s).items() if value is None}
+    files = sorted((ROOT / "deploy").glob("compose*.yaml"))
+    text = "".join(file.read_text("utf-8") for file in files)
+    services = [service for file in files for service in yaml.safe_load(file.read_text("utf-8"))["services"].values()]
+    passed = {name for s in services for name, value in _environment(s).items() if value is None}
     read = passed | set(re.findall(r"\$\{([A-Z_]+)", text)) - {"REVISION"}
     example = (ROOT / "deploy" / ".env.example").read_text("utf-8")
     named = set(re.findall(r"^#?([A-Z_]+)=", example, flags=re.MULTILINE)) - {"COMPOSE_PROJECT_NAME"}
@@ -151,9 +159,9 @@ def test_every_service_is_an_image_of_ours_with_a_health_check_of_its_own() -> N
 def test_the_file_has_nothing_that_one_compose_only_knows() -> None:
     assert COMPOSE.keys() - {"services", "networks", "volumes"} == {"x-service", "x-common"}
     known_to_both = {
-        "build", "cap_drop", "command", "cpus", "depends_on", "devices", "environment", "group_add", "image", "init",
-        "logging", "mem_limit", "networks", "pids_limit", "ports", "profiles", "read_only", "restart", "security_opt",
-        "stop_grace_period", "tmpfs", "volumes",
+        "build", "cap_drop", "command", "cpus", "depends_on", "devices", "entrypoint", "environment", "group_add",
+        "image", "init", "logging", "mem_limit", "networks", "pids_limit", "ports", "profiles", "read_only", "restart",
+        "security_opt", "stop_grace_period", "tmpfs", "volumes",
     }  # fmt: skip
     assert {key for service in SERVED.values() for key in service} == known_to_both
 
@@ -166,12 +174,14 @@ def test_a_worker_of_another_host_is_the_same_but_for_where_redis_and_the_store_
     own = {"build", "depends_on", "environment", "networks", "volumes"}
     assert {k: v for k, v in alone.items() if k not in own} == {k: v for k, v in local.items() if k not in own}
     differing = {"OVCHAT_REDIS_URL", "OVCHAT_HOST_ID"}
-    assert alone["environment"].keys() == local["environment"].keys()
-    assert {k for k, v in alone["environment"].items() if v != local["environment"][k]} == differing
+    assert alone["environment"].keys() - local["environment"].keys() == {"OVCHAT_CA_FILE"}
+    assert {k for k, v in local["environment"].items() if v != alone["environment"][k]} == differing
     # What has no default that could be right is asked for.
     assert all(":?" in alone["environment"][name] for name in differing)
-    [store] = alone["volumes"]
-    assert re.fullmatch(r"\$\{MODEL_STORE:\?.*\}:/models:ro", store)
+    # Read only where it is mounted; a volume of the host's own in its place where models are fetched.
+    assert [volume.rsplit("}", 1)[-1] for volume in alone["volumes"]] == [":/models:ro", ":/certs:ro"]
+    fetching = yaml.safe_load((ROOT / "deploy" / "compose.worker.store.yaml").read_text("utf-8"))
+    assert fetching["services"]["inference-cpu"]["volumes"] == ["model-cache:/models"]
 
 
 def test_the_first_environment_has_passwords_that_stay_and_that_only_its_owner_reads(tmp_path: Path) -> None:
@@ -183,7 +193,13 @@ def test_the_first_environment_has_passwords_that_stay_and_that_only_its_owner_r
         said = subprocess.run([script], capture_output=True, text=True, check=True).stdout
         text = (tmp_path / ".env").read_text("utf-8")
         secrets = dict(re.findall(r"^([A-Z_]+)=([0-9a-f]{48})$", text, flags=re.MULTILINE))
-        assert secrets.keys() == {"OVCHAT_REDIS_PASSWORD", "OVCHAT_METRICS_KEY", "GRAFANA_PASSWORD", "FLOWER_PASSWORD"}
+        assert secrets.keys() == {
+            "OVCHAT_REDIS_PASSWORD",
+            "OVCHAT_STORE_KEY",
+            "OVCHAT_METRICS_KEY",
+            "GRAFANA_PASSWORD",
+            "FLOWER_PASSWORD",
+        }
         assert [name for name, secret in secrets.items() if secret in said] == []
         assert len(set(secrets.values())) == len(secrets)
         made.append(text)

@@ -1,6 +1,11 @@
 """Settings: a misspelt one is refused, every one is documented."""
 
+import ssl
+from pathlib import Path
+
 import pytest
+from kombu import Connection
+from pydantic import ValidationError
 
 from shared.errors import InvalidRequest
 from shared.settings import SERVICES, CommonSettings, GatewaySettings, known_names, refuse_unknown_names
@@ -25,6 +30,22 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.port == 1234
     assert settings.transport_url == "redis://elsewhere/3"
     assert "OVCHAT_PORT" in known_names()
+
+
+def test_redis_over_tls_is_checked_by_every_client(tmp_path: Path) -> None:
+    """Celery's transport believes any certificate where the address does not say otherwise."""
+    certificates = tmp_path / "ca.crt"
+    certificates.touch()
+    url = "rediss://:p%40ss@redis.example.org:6380/0"
+    settings = CommonSettings(redis_url=url, ca_file=certificates)
+    expected = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": str(certificates)}
+    assert Connection(settings.transport_url).ssl == expected
+    assert Connection(settings.transport_url).password == "p@ss"
+    assert settings.state_url == settings.transport_url
+    # An address that passed through here once, as from `ovchat up` to its services, stays as it is.
+    assert CommonSettings(redis_url=settings.state_url).state_url == settings.state_url
+    with pytest.raises(ValidationError, match="does not point to a file"):
+        CommonSettings(ca_file=tmp_path / "missing.crt")
 
 
 def test_a_secret_is_not_shown() -> None:
