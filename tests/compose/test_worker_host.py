@@ -13,14 +13,11 @@ import httpx
 import pytest
 
 from tests.compose.compose_project import COMPOSE_FILE, ROOT, ComposeProject
-from tests.compose.conftest import SERVICES, free_port
-from tests.compose.platform_client import PlatformClient
+from tests.compose.conftest import free_port
+from tests.compose.platform_client import MODEL, PlatformClient
 
-SOURCE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-MODEL = "smollm2-135m-instruct"
 DEPLOY = ROOT / "deploy"
 HOST_ID = "worker-2"
-pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +30,12 @@ def address() -> str:
 
 @pytest.fixture(scope="module")
 def opened(
-    project: ComposeProject, client: PlatformClient, address: str, tmp_path_factory: pytest.TempPathFactory
+    project: ComposeProject,
+    converted: dict[str, object],
+    address: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ComposeProject]:
     """The platform with the demo model, its Redis published with TLS, its store beside."""
-    assert client.convert(SOURCE_MODEL, ["int4"], timeout_seconds=600)["state"] == "succeeded"
     before = dict(project.settings)
     project.settings |= {
         "TLS_DIR": str(tmp_path_factory.mktemp("certs")),
@@ -49,20 +48,22 @@ def opened(
     project.files = (COMPOSE_FILE, DEPLOY / "compose.redis-tls.yaml")
     project.script("certificate", "platform.example.org", "127.0.0.1", address)
     try:
-        project.run("up", "--detach", "redis", "store")
-        project.wait_until_healthy(len(SERVICES) + 1, timeout_seconds=120)
+        project.run("up", "--detach", "--no-deps", "redis", "store")
+        project.wait_until_healthy(sum(project.scales.values()) + 1, timeout_seconds=120)
         yield project
     finally:
         project.run("rm", "--stop", "--force", "store")
         project.settings, project.files = before, (COMPOSE_FILE,)
-        project.run("up", "--detach")
+        project.run("up", "--detach", "--no-deps", "redis")
+        project.bring_up()
 
 
 @pytest.fixture
 def worker_host(opened: ComposeProject, address: str, tmp_path: Path) -> Iterator[ComposeProject]:
     """The other host's project, not started."""
-    redis = f"rediss://:{opened.settings['OVCHAT_REDIS_PASSWORD']}@{address}:{opened.settings['REDIS_TLS_PORT']}/0"
-    kept = ("IMAGE_TAG", "OVCHAT_INFERENCE_THREADS", "TLS_DIR", "OVCHAT_STORE_KEY")
+    password, port = (opened.settings[name] for name in ("OVCHAT_REDIS_PASSWORD", "REDIS_TLS_PORT"))
+    redis = f"rediss://:{password}@{address}:{port}/0"
+    kept = ("IMAGE_TAG", "OVCHAT_KV_CACHE_BYTES", "TLS_DIR", "OVCHAT_STORE_KEY")
     settings = {
         **{name: opened.settings[name] for name in kept},
         "OVCHAT_HOST_ID": HOST_ID,
@@ -71,7 +72,7 @@ def worker_host(opened: ComposeProject, address: str, tmp_path: Path) -> Iterato
         "OVCHAT_CA_FILE": "/certs/tls.crt",
     }
     files = (DEPLOY / "compose.worker.yaml", DEPLOY / "compose.worker.store.yaml")
-    host = ComposeProject(f"{opened.name}-worker", settings, tmp_path / "env", files)
+    host = ComposeProject(f"{opened.name}-worker", settings, tmp_path / "env", {"inference-cpu": 1}, files)
     try:
         yield host
     finally:
@@ -103,8 +104,7 @@ def test_the_store_gives_published_files_to_who_has_the_key(opened: ComposeProje
 async def test_a_worker_of_another_host_answers_once_the_platforms_own_is_stopped(
     opened: ComposeProject, client: PlatformClient, worker_host: ComposeProject
 ) -> None:
-    worker_host.run("up", "--detach")
-    worker_host.wait_until_healthy(1, timeout_seconds=90)
+    worker_host.bring_up(timeout_seconds=90)
     assert HOST_ID in {worker["host_id"] for worker in client.get("/api/v1/workers")["data"]}
     opened.run("stop", "inference-cpu")
     try:
