@@ -52,6 +52,7 @@ from shared.schemas.workers import (
     WorkerInfo,
 )
 from shared.settings import InferenceSettings
+from shared.tasks import end_tasks
 from shared.tracing.spans import open_spans
 from shared.waiting_queue import WaitingQueue
 
@@ -163,11 +164,24 @@ class Agent(PoolListener):
             if self._settings.metrics_port is not None:
                 host, port = self._settings.metrics_host, self._settings.metrics_port
                 await stack.enter_async_context(serve_metrics(self._render_metrics, host=host, port=port))
-            await until_answered("register", self._registration.beat)
+            if not await self._registers():
+                return
             stack.push_async_callback(self._loops.end)
             self._start_loops()
             await self._stop.wait()
             await self._drain()
+
+    async def _registers(self) -> bool:
+        """Register once Redis answers; False where the worker was told to stop before that."""
+        register = asyncio.create_task(until_answered("register", self._registration.beat))
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({register, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if register.done():
+            await register
+            return True
+        await end_tasks((register,))
+        return False
 
     def _start_loops(self) -> None:
         self._commands = self._loops.start(self._obey())

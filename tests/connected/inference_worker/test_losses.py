@@ -16,8 +16,8 @@ from shared.journal import NewEntry
 from shared.redis_client import create_redis
 from shared.schemas.generation import GenerationParams
 from shared.schemas.workers import LoadVariant
-from tests.helpers.redis_server import RedisServer
-from tests.helpers.services import Service
+from tests.helpers.redis_server import RedisServer, free_port
+from tests.helpers.services import Service, wait_until
 from tests.helpers.worker_client import (
     LONG,
     VARIANT,
@@ -200,6 +200,13 @@ async def test_a_worker_waits_for_a_redis_that_is_away_at_start(
         await WorkerClient(redis).until(lambda workers: len(workers) == 1)
     finally:
         await redis.aclose()
+    assert worker.stop(seconds=10) == 0
+
+
+def test_a_worker_that_waits_for_redis_ends_when_it_is_told_to(start_worker: StartWorker) -> None:
+    """The accident: the engine of containers waits its whole grace time and kills it."""
+    worker = start_worker(url=f"redis://127.0.0.1:{free_port()}/0")
+    wait_until(lambda: "redis_away" in worker.output)
     assert worker.stop(seconds=10) == 0
 
 
