@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from deploy.supply.pins import LOCKS, ROOT
 
@@ -110,7 +110,7 @@ def _ask(requirements: Path, database: Sequence[str]) -> list[_Asked] | None:
         done = _run([*command, "--format=json", "--cache-dir", cache, "--requirement", str(requirements)])
     try:
         return _Report.model_validate(json.loads(done.stdout)).dependencies
-    except (ValueError, ValidationError):
+    except ValueError:
         # It has no exit code for this: what it prints then is a traceback.
         return None
 
