@@ -35,6 +35,8 @@ async def submit_and_follow(
             job = await submit(client)
         except PlatformError as error:
             fail(in_options(error))
+    if job.waiting:
+        print(f"conversion {job.conversion_id} is {job.waiting}", file=sys.stderr)
     if follow:
         return await follow_to_the_end(job.conversion_id, json_=json_, log=log)
     if json_:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from gateway.conversions.waiting import with_reasons
 from gateway.dependencies import AdminDep, StandingDep, StateDep, require_admin
 from gateway.principal import Principal, Standing
 from gateway.state import GatewayState
@@ -67,19 +68,21 @@ async def _submit(
         job.conversion_id,
         f"{detail} with its own code" if job.plan.trust_remote_code else detail,
     )
-    return AcceptedConversion(**job.model_dump(), joined=joined)
+    (told,) = await with_reasons(state.transport, [job])
+    return AcceptedConversion(**told.model_dump(), joined=joined)
 
 
 @router.get("")
 async def list_conversions(state: StateDep, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> ConversionList:
     """List the newest jobs."""
-    return ConversionList(data=await state.conversions.recent(limit))
+    return ConversionList(data=await with_reasons(state.transport, await state.conversions.recent(limit)))
 
 
 @router.get("/{conversion_id}")
 async def get_conversion(conversion_id: str, state: StateDep) -> ConversionJob:
     """Return one job."""
-    return await state.conversions.get(conversion_id)
+    (job,) = await with_reasons(state.transport, [await state.conversions.get(conversion_id)])
+    return job
 
 
 @router.delete("/{conversion_id}", status_code=202)

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from shared import keys
+from shared.schemas.converters import ConverterInfo
 from tests.helpers.redis_server import RedisServer, free_port
 from tests.helpers.services import ADMIN_KEY, Gateway, Service, wait_until
 from tests.helpers.variants import publish_sample_variant
@@ -93,6 +94,25 @@ def test_a_bad_conversion_request_names_its_field(lone_gateway: Gateway, body: d
         assert_error(client.post("/api/v1/conversions", content=b"{no json"), 400, "invalid_request")
 
 
+def assert_says_that_no_converter_runs(client: httpx.Client, database: redis.Redis, job: dict[str, Any]) -> None:
+    """Nobody else can: a job whose only converter is gone looked as if it were worked on, for ever."""
+    path = f"/api/v1/conversions/{job['conversion_id']}"
+    assert "none is running" in job["waiting"]
+    assert client.get(path).json()["waiting"] == job["waiting"]
+    there = ConverterInfo(
+        worker_id="w",
+        host="h",
+        slots=1,
+        memory_bytes=1,
+        free_bytes=1,
+        disk_free_bytes=1,
+        seen_ms=1000 * database.time()[0],
+    )
+    database.hset(keys.CONVERTERS, there.worker_id, there.model_dump_json())
+    assert client.get(path).json()["waiting"] is None
+    database.hdel(keys.CONVERTERS, there.worker_id)
+
+
 def test_conversion_jobs_join_and_names_belong_to_a_source(lone_gateway: Gateway, session_redis: RedisServer) -> None:
     with lone_gateway.client() as client, redis.Redis.from_url(session_redis.url) as database:
         request = {"source_model": "org/Some-Model", "variants": ["int8", "int4"]}
@@ -100,6 +120,7 @@ def test_conversion_jobs_join_and_names_belong_to_a_source(lone_gateway: Gateway
         assert first.status_code == 202
         job = first.json()
         assert job["plan"]["model"] == "some-model"
+        assert_says_that_no_converter_runs(client, database, job)
         recipes = [v["recipe"] for v in job["plan"]["variants"]]
         assert [{name: value for name, value in recipe.items() if value is not None} for recipe in recipes] == [
             {"sym": False},

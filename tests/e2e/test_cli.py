@@ -168,6 +168,7 @@ def test_ctrl_c_ends_a_single_answer_with_130(environment: dict[str, str]) -> No
 def test_ctrl_c_while_following_leaves_the_conversion_running(environment: dict[str, str]) -> None:
     """No converter runs here, so the job stays queued for as long as it is looked at."""
     terminal = Terminal(environment, "convert", "smollm2-135m-instruct", "--variants", "int8,own=int4", "--follow")
+    terminal.until("waiting for a converter: none is running")
     terminal.until("queued")
     terminal.type("\x03")
     terminal.until(r"goes on; `\S*ovchat conversions follow conv_")

@@ -80,9 +80,9 @@ async def _list(*, json_: bool) -> None:
 
 
 def _remark(job: ConversionJob) -> str:
-    if job.state == "running":
-        return job.waiting or f"{job.stage or ''} {job.progress:.0%}".strip()
-    return job.error.message if job.error else ""
+    if job.error:
+        return job.error.message
+    return job.waiting or (f"{job.stage or ''} {job.progress:.0%}".strip() if job.state == "running" else "")
 
 
 async def _log(conversion_id: str) -> None:

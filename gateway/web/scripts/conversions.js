@@ -80,6 +80,7 @@ class JobView {
     job.state = news.state;
     job.progress = news.progress ?? job.progress;
     job.stage = news.stage ?? job.stage;
+    job.waiting = "waiting" in news ? news.waiting : news.stage ? null : job.waiting;
     job.error = news.error ?? job.error;
     job.results = news.results ?? job.results;
     job.predicted = news.predicted ?? job.predicted;
@@ -97,7 +98,7 @@ class JobView {
     this.detail.textContent = this.ended
       ? [job.plan.source_model, ...results].join(" · ")
       : [job.plan.source_model, job.stage ? `${job.stage}${news.variant ? ` ${news.variant}` : ""}${share}` : "waiting"]
-          .concat(`${Math.round(job.progress * 100)} % in all`, news.message ?? []).join(" · ");
+          .concat(`${Math.round(job.progress * 100)} % in all`, news.message ?? job.waiting ?? []).join(" · ");
     this.problem.textContent = job.error?.message ?? "";
     this.figures.textContent = [["Foretold", job.predicted], ["measured", job.measured]]
       .filter(([, figures]) => figures)

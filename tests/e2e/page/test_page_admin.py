@@ -58,6 +58,7 @@ def test_a_conversion_is_started_followed_and_cancelled(page: Page, browser: Bro
     browser.click("#convert-form [type=submit]")
     browser.until(lambda: "tiny-llama-1b-chat: int4" in browser.text("#conversions .job"), what="the job listed")
     assert browser.text("#conversions .state") == "queued"
+    assert "waiting for a converter: none is running" in browser.text("#conversions .job")
     job_id = str(browser.one("#conversions .job").get_attribute("data-conversion"))
     tell(state, ConversionEvent(conversion_id=job_id, state="running", stage="compress", variant="int4", progress=0.4))
     browser.until(lambda: "compress int4 · 40 % in all" in browser.text("#conversions .job"), what="progress told")
