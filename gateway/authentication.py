@@ -7,7 +7,6 @@ import base64
 import hmac
 from collections.abc import Callable
 
-import redis.exceptions
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -19,6 +18,7 @@ from gateway.principal import ADMIN_USER, Principal, Standing
 from gateway.users.authenticator import Authenticator, Credential
 from gateway.users.credential_watch import CredentialWatch
 from shared.errors import InvalidApiKey, InvalidRequest, PermissionDenied, PlatformError
+from shared.redis_client import AWAY
 from shared.settings import GatewaySettings
 
 #: Paths that need no key. The page itself holds nothing: it asks for the key.
@@ -115,8 +115,8 @@ class KeyGuard:
         except PlatformError as error:
             await _refuse(error, scope, receive, send)
             return
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-            await _refuse(redis_error(), scope, receive, send)
+        except AWAY as error:
+            await _refuse(redis_error(error), scope, receive, send)
             return
         if principal is None:
             await self._app(scope, receive, send)

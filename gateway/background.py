@@ -1,13 +1,12 @@
-"""Loops that run as long as the gateway, and go on after Redis was away."""
+"""Loops that run as long as the gateway, and go on after Redis was away or full."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import redis.exceptions
-
 from shared.log import get_logger
+from shared.redis_client import AWAY
 
 _log = get_logger(__name__)
 
@@ -22,9 +21,9 @@ async def run_forever(name: str, step: Callable[[], Awaitable[None]], *, pause_s
         try:
             await step()
             was_away = False
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError):
+        except AWAY as error:
             if not was_away:
-                _log.warning("loop_lost_redis", loop=name)
+                _log.warning("loop_lost_redis", loop=name, reason=type(error).__name__)
             was_away = True
             await asyncio.sleep(RECONNECT_SECONDS)
         except Exception:  # noqa: BLE001 - logged whole

@@ -5,15 +5,23 @@ from __future__ import annotations
 import math
 import re
 
-import redis.exceptions
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from shared.errors import InternalError, InvalidRequest, PlatformError, QuotaExceeded, RedisUnavailable
+from shared.errors import (
+    InternalError,
+    InvalidRequest,
+    PlatformError,
+    QuotaExceeded,
+    RedisFull,
+    RedisUnavailable,
+    Unavailable,
+)
 from shared.log import get_logger
+from shared.redis_client import AWAY, is_full
 
 _log = get_logger(__name__)
 
@@ -68,6 +76,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "worker_lost": 503,
     "kv_cache_exhausted": 503,
     "redis_unavailable": 503,
+    "redis_full": 503,
     "store_unavailable": 503,
     "draining": 503,
     "cancelled": 409,
@@ -119,8 +128,13 @@ def _is_form_name(part: int | str) -> bool:
     return part in ("body", "query", "path") or part[:1].isupper() or "[" in part or "." in part
 
 
-def redis_error() -> RedisUnavailable:
-    """Return the error of a request that needed Redis while it was away."""
+def redis_error(error: BaseException) -> Unavailable:
+    """Return the error of a request that needed Redis while it was away or full."""
+    if is_full(error):
+        return RedisFull(
+            "The platform's Redis is full and takes nothing new. Delete chats, or users who have left, or ask an admin "
+            "to raise its memory limit (REDIS_MAXMEMORY). Nothing was lost; what runs goes on after that."
+        )
     return RedisUnavailable("The message queue does not answer. Nothing was lost; try again in a moment.")
 
 
@@ -161,11 +175,12 @@ def install_exception_handlers(app: FastAPI) -> None:
         body = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
         return JSONResponse({"error": body}, error.status_code, error.headers)
 
-    @app.exception_handler(redis.exceptions.ConnectionError)
-    @app.exception_handler(redis.exceptions.TimeoutError)
     async def redis_away(_: Request, error: Exception) -> JSONResponse:
         _log.warning("redis_unavailable", reason=type(error).__name__)
-        return error_response(redis_error())
+        return error_response(redis_error(error))
+
+    for kind in AWAY:
+        app.add_exception_handler(kind, redis_away)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:

@@ -26,7 +26,7 @@ from inference_worker.metrics import WorkerMetrics
 from inference_worker.metrics_endpoint import serve_metrics
 from inference_worker.neighbours import ask_for_memory
 from inference_worker.preloading import preload, preloaded_variants
-from inference_worker.redis_patience import AWAY, until_answered
+from inference_worker.redis_patience import until_answered
 from inference_worker.registration import Registration
 from inference_worker.replica_pool import PoolListener, ReplicaPool
 from inference_worker.replica_protocol import StepDone
@@ -40,7 +40,7 @@ from shared.errors import PlatformError, StoreUnavailable
 from shared.host_ledger import HostLedger
 from shared.journal import Journal
 from shared.log import get_logger
-from shared.redis_client import create_redis
+from shared.redis_client import AWAY, create_redis
 from shared.registry import Registry
 from shared.schemas.workers import (
     CancelGeneration,

@@ -8,10 +8,10 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from inference_worker.redis_patience import AWAY, Backoff
+from inference_worker.redis_patience import Backoff
 from shared import keys
 from shared.log import get_logger
-from shared.redis_client import AsyncRedis
+from shared.redis_client import AWAY, AsyncRedis
 from shared.schemas.workers import WORKER_COMMAND, WorkerCommand
 
 _log = get_logger(__name__)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from inference_worker.redis_patience import AWAY, Backoff, until_answered
+from inference_worker.redis_patience import Backoff, until_answered
 from shared.host_ledger import HostLedger
+from shared.redis_client import AWAY
 
 
 class HostMemory:

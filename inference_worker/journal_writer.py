@@ -7,8 +7,9 @@ import functools
 from collections.abc import Callable, Iterable
 
 from inference_worker.kept_entries import KeptEntries
-from inference_worker.redis_patience import AWAY, Backoff, until_answered
+from inference_worker.redis_patience import Backoff, until_answered
 from shared.journal import TERMINAL_KINDS, Journal, NewEntry
+from shared.redis_client import AWAY
 
 _APPEND_LIMIT_SECONDS = 10.0
 _Key = tuple[str, int]

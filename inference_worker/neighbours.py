@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from inference_worker.eviction import Candidate, choose_victims
 from inference_worker.redis_patience import until_answered
 from shared.log import get_logger
@@ -30,4 +32,5 @@ async def ask_for_memory(registry: Registry, *, host_id: str, worker_id: str, mi
     for name in choose_victims(candidates, missing_bytes=missing_bytes, missing_places=0):
         owner, variant = owners[name]
         _log.info("neighbour_asked_for_memory", worker_id=owner, variant=variant)
-        await registry.send(owner, UnloadVariant(variant=variant, only_idle=True))
+        command = UnloadVariant(variant=variant, only_idle=True)
+        await until_answered("neighbours", functools.partial(registry.send, owner, command))

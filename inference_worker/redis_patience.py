@@ -1,4 +1,4 @@
-"""Waiting for a Redis that is away."""
+"""Waiting for a Redis that is away or full."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from redis import exceptions
-
 from shared.log import get_logger
+from shared.redis_client import AWAY, is_full
 
 _log = get_logger(__name__)
 _Result = TypeVar("_Result")
 
-#: What a Redis raises that is away, starting, or changing roles. Other errors are ours and are not waited for.
-AWAY = (
-    exceptions.ConnectionError,
-    exceptions.TimeoutError,
-    exceptions.BusyLoadingError,
-    exceptions.ReadOnlyError,
-    OSError,
-    TimeoutError,
-)
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 
@@ -36,7 +26,9 @@ class Backoff:
     async def pause(self, error: BaseException) -> None:
         """Wait before the next attempt."""
         if not self._pause_seconds:
-            _log.warning("redis_away", doing=self._doing, error=type(error).__name__)
+            _log.warning(
+                "redis_full" if is_full(error) else "redis_away", doing=self._doing, error=type(error).__name__
+            )
         self._pause_seconds = min(max(self._pause_seconds * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         await asyncio.sleep(self._pause_seconds)
 

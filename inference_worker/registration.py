@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from inference_worker.redis_patience import AWAY, Backoff
+from inference_worker.redis_patience import Backoff
 from shared.ids import new_id
 from shared.log import get_logger
+from shared.redis_client import AWAY
 from shared.registry import HEARTBEAT_SECONDS, Registry
 from shared.schemas.workers import WorkerInfo
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from inference_worker.redis_patience import AWAY, Backoff
+from inference_worker.redis_patience import Backoff
+from shared.redis_client import AWAY
 from shared.registry import Registry
 from shared.waiting_queue import WaitingQueue
 

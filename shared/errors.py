@@ -357,6 +357,12 @@ class RedisUnavailable(Unavailable):
     code = "redis_unavailable"
 
 
+class RedisFull(Unavailable):
+    """Redis has reached its memory limit and takes nothing new; what is there can be read and deleted."""
+
+    code = "redis_full"
+
+
 class StoreUnavailable(Unavailable):
     """The store that a worker fetches variants from does not answer."""
 

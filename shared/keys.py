@@ -6,6 +6,9 @@ the same by default. The part in braces is the hash tag: keys with one tag live 
 
 from __future__ import annotations
 
+#: Never exists, in either database: what is written to it has no effect, but for what a write alone brings to light.
+NOTHING = "ovchat:{pool}:nothing"
+
 # --- state: models --------------------------------------------------------------------------------------------------
 
 #: Hash, field ``model:variant`` -> VariantRecord JSON. An index: rebuilt from the store's manifests.

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import redis
 import redis.asyncio
+import redis.exceptions
 from redis.asyncio.connection import RedisSSLContext
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
@@ -37,6 +38,21 @@ class _PooledTlsConnection(redis.asyncio.SSLConnection):
 
 AsyncRedis = redis.asyncio.Redis
 SyncRedis = redis.Redis
+
+#: What a Redis raises that is away, starting, changing roles, or full. It passes, and the same may be asked again;
+#: other errors are ours. A time limit of ours is an ``OSError`` too.
+AWAY = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    OSError,
+)
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether Redis has reached its memory limit; a script that it stopped has this in its error's text only."""
+    return isinstance(error, redis.exceptions.ResponseError) and "command not allowed when used memory" in str(error)
 
 
 def create_redis(process_name: str, url: str, *, blocking: bool = False) -> AsyncRedis:

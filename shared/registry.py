@@ -72,7 +72,8 @@ class Registry:
 
     async def workers(self) -> tuple[RegisteredWorker, ...]:
         """Return the living workers, oldest first."""
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        # No transaction: a full Redis would refuse it.
+        async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
             pipeline.zrange(keys.WORKERS, 0, -1, withscores=True)
             pipeline.hgetall(keys.WORKER_INFO)

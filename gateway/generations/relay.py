@@ -131,9 +131,10 @@ class Relay:
 
     async def heartbeat(self) -> None:
         """Say that this gateway reads its inbox, drop what it has read, and fill gaps where it was forgotten."""
-        added = await self._redis.zadd(keys.GATEWAYS, {self._gateway_id: await redis_now_ms(self._redis)})
+        # First what makes room, which a full Redis lets pass.
         if self._last_id != "0":
             await self._redis.xtrim(keys.inbox(self._gateway_id), minid=self._last_id, approximate=True)
+        added = await self._redis.zadd(keys.GATEWAYS, {self._gateway_id: await redis_now_ms(self._redis)})
         if added:
             self.resync()
 

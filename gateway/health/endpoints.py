@@ -14,6 +14,7 @@ from gateway.exception_handlers import redis_error
 from gateway.health.pool_metrics import PoolMetrics
 from gateway.health.pool_view import look_at_pool
 from gateway.health.redis_facts import PROBE_SECONDS, look_at_redis
+from shared import keys
 from shared.errors import Draining
 
 router = APIRouter(tags=["health"])
@@ -33,15 +34,16 @@ async def livez() -> Health:
 
 @router.get("/readyz")
 async def readyz(state: StateDep) -> Health:
-    """Say whether requests can be served: Redis answers and the process does not drain."""
+    """Say whether requests can be served: Redis takes writes and the process does not drain."""
     if state.draining.is_set:
         raise Draining("This gateway is shutting down.")
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            await state.redis.ping()
-            await state.transport.ping()
-    except (redis.exceptions.RedisError, OSError):
-        raise redis_error() from None
+            for client in (state.redis, state.transport):
+                # Refused where a write is, by a full Redis; it writes nothing.
+                await client.setrange(keys.NOTHING, 0, "")
+    except (redis.exceptions.RedisError, OSError) as error:
+        raise redis_error(error) from None
     return Health()
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import orjson
-import redis.exceptions
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +14,7 @@ from gateway.openai.answer_shape import AnswerShape, Json
 from gateway.openai.running_generations import RunningGenerations
 from shared.errors import Cancelled, InternalError, PlatformError, error_from_body
 from shared.log import get_logger
+from shared.redis_client import AWAY
 from shared.schemas.generation import GenerationDelta, GenerationFailed, GenerationFinished, JournalFrame
 
 _log = get_logger(__name__)
@@ -150,8 +150,8 @@ async def _until_disconnect(receive: Receive) -> None:
 def _expected(error: Exception) -> PlatformError:
     if isinstance(error, PlatformError):
         return error
-    if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
-        return redis_error()
+    if isinstance(error, AWAY):
+        return redis_error(error)
     _log.error("answer_failed", exc_info=error)
     return InternalError("Something went wrong here; the gateway's log has the cause.")
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-import redis.exceptions
 from pydantic import TypeAdapter
 
 from gateway.exception_handlers import redis_error
@@ -20,6 +19,7 @@ from gateway.state import GatewayState
 from shared import keys
 from shared.errors import Draining, InvalidApiKey, PlatformError, WorkerLost
 from shared.log import get_logger
+from shared.redis_client import AWAY
 from shared.schemas.generation import GenerationFailed, GenerationFinished, GenerationRequest, JournalFrame
 
 _log = get_logger(__name__)
@@ -31,7 +31,6 @@ _LAST_WORDS_SECONDS = 1.0
 LOSS_CHECK_SECONDS = 2.0
 #: Seconds that a Redis which does not answer is waited for.
 REDIS_PATIENCE_SECONDS = 15.0
-_AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 
 
 class RunningGenerations:
@@ -71,7 +70,7 @@ class RunningGenerations:
         try:
             for request in self._running.values():
                 await self._state.queue.cancel(request.generation_id, request.user)
-        except _AWAY:
+        except AWAY:
             # The answer has its end already; what still runs goes on unread.
             _log.warning("cancel_lost", generation_ids=[request.generation_id for request in self._running.values()])
 
@@ -150,9 +149,9 @@ class RunningGenerations:
                     self._interrupt(WorkerLost("The generation was lost. Ask again."))
                     return
                 answered_at = time.monotonic()
-            except _AWAY:
+            except AWAY as error:
                 if time.monotonic() - answered_at > REDIS_PATIENCE_SECONDS:
-                    self._interrupt(redis_error())
+                    self._interrupt(redis_error(error))
                     return
 
     async def _is_any_lost(self) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 
 import orjson
-import redis.exceptions
 from fastapi import WebSocket
 from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
@@ -19,6 +18,7 @@ from gateway.state import GatewayState
 from shared.errors import GenerationNotFound, InternalError, InvalidFrame, PlatformError
 from shared.journal import encode_frame
 from shared.log import get_logger
+from shared.redis_client import AWAY
 from shared.schemas.common import Message
 from shared.schemas.realtime import (
     CLIENT_FRAME,
@@ -98,8 +98,8 @@ class Connection:
             await self._act(raw)
         except PlatformError as error:
             self._refuse(raw, error)
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-            self._refuse(raw, redis_error())
+        except AWAY as error:
+            self._refuse(raw, redis_error(error))
         except Exception:  # noqa: BLE001 - logged whole; a socket outlives a frame
             _log.exception("frame_failed")
             self._refuse(raw, InternalError("Something went wrong here; the gateway's log has the cause."))

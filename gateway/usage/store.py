@@ -72,7 +72,8 @@ class UsageStore:
     async def erase(self, user: str) -> None:
         """Forget what a user used."""
         days = cast(list[bytes], await self._redis.zrange(keys.usage_days(user), 0, -1))
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        # No transaction: a full Redis would refuse it.
+        async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.delete(keys.usage_days(user), *(keys.usage(user, day.decode()) for day in days))
             pipeline.srem(keys.USAGE_USERS, user)
             await pipeline.execute()

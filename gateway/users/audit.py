@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
+import redis.exceptions
+
 from gateway.principal import Principal
 from shared import keys
 from shared.log import get_logger
@@ -33,7 +35,7 @@ class AuditLog:
         self._redis = state
 
     async def record(self, who: Principal, action: str, target: str, detail: str = "") -> None:
-        """Keep one action that has been done."""
+        """Keep one action that has been done; a full Redis leaves it to the log alone."""
         event = AuditEvent(
             time_ms=int(time.time() * 1000),
             user=who.user,
@@ -43,7 +45,11 @@ class AuditLog:
             detail=detail,
         )
         _log.info("admin_action", action=action, target=target, detail=detail, user=who.user, key_id=who.key_id)
-        await self._redis.xadd(keys.AUDIT, {"e": event.model_dump_json()}, maxlen=KEPT, approximate=True)
+        try:
+            await self._redis.xadd(keys.AUDIT, {"e": event.model_dump_json()}, maxlen=KEPT, approximate=True)
+        except redis.exceptions.OutOfMemoryError:
+            # What makes room is done all the same.
+            _log.warning("audit_event_not_kept", action=action, target=target)
 
     async def page(self, limit: int, cursor: str | None) -> AuditPage:
         """Return actions from before a cursor, newest first."""

@@ -7,11 +7,14 @@ that could be lost.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import time
 from datetime import UTC, datetime
 from typing import cast
+
+import redis.exceptions
 
 from shared import keys
 from shared.errors import Conflict, NotFound
@@ -73,7 +76,8 @@ class KeyStore:
 
     async def all(self) -> list[KeyRecord]:
         """Return every key, revoked ones included, oldest first."""
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        # No transaction: a full Redis would refuse it.
+        async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hvals(keys.API_KEYS)
             pipeline.hgetall(keys.API_KEYS_USED)
             raw, used = cast(tuple[list[bytes], dict[bytes, bytes]], tuple(await pipeline.execute()))
@@ -150,8 +154,10 @@ class KeyStore:
     async def _mark_used(self, key_id: str) -> None:
         today = datetime.now(UTC).date().isoformat()
         if self._marked.get(key_id) != today:
-            await self._redis.hset(keys.API_KEYS_USED, key_id, today)
-            self._marked[key_id] = today
+            # A full Redis must let those in who can make room.
+            with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+                await self._redis.hset(keys.API_KEYS_USED, key_id, today)
+                self._marked[key_id] = today
 
 
 def _no_such_key(key_id: str) -> NotFound:

@@ -9,6 +9,7 @@ from typing import cast
 from gateway.users.keys import BELIEF_SECONDS, REMEMBERED, digest_of
 from shared import keys
 from shared.redis_client import AsyncRedis
+from shared.scripts import load_script
 
 #: A session ends this long after its sign-in.
 SESSION_SECONDS = 7 * 24 * 3600
@@ -21,6 +22,7 @@ class SessionStore:
 
     def __init__(self, state: AsyncRedis) -> None:
         self._redis = state
+        self._begin = load_script(state, "begin_session")
         self._found: dict[str, tuple[float, str]] = {}
 
     async def create(self, user: str, key_digest: str) -> str:
@@ -29,16 +31,7 @@ class SessionStore:
         name, theirs = keys.session(digest_of(token)), keys.user_sessions(user)
         # With its fraction: of two that begin in one millisecond the later one must count as later.
         now_ms = time.time() * 1000
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.set(name, key_digest, ex=SESSION_SECONDS)
-            pipeline.zremrangebyscore(theirs, "-inf", now_ms)
-            pipeline.zadd(theirs, {name: now_ms + SESSION_SECONDS * 1000})
-            pipeline.expire(theirs, SESSION_SECONDS)
-            pipeline.zrange(theirs, 0, -MOST_SESSIONS - 1)
-            *_, too_many = await pipeline.execute()
-        if too_many:
-            await self._redis.delete(*too_many)
-            await self._redis.zrem(theirs, *too_many)
+        await self._begin(args=[name, theirs, key_digest, now_ms, SESSION_SECONDS, MOST_SESSIONS])
         return token
 
     async def key_digest(self, token: str) -> str | None:
@@ -61,7 +54,8 @@ class SessionStore:
         """End one session."""
         name = keys.session(digest_of(token))
         self._found.pop(name, None)
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        # No transaction: a full Redis would refuse it.
+        async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.delete(name)
             pipeline.zrem(keys.user_sessions(user), name)
             await pipeline.execute()

@@ -6,6 +6,7 @@ local state = redis.call('HMGET', key(gid, 'state'), 'status', 'user', 'variant'
 if not state[1] or state[2] ~= user then return 'not_found' end
 if state[1] == 'ended' then return 'ended' end
 if state[1] ~= 'waiting' then
+  write_though_full()
   -- A worker that is lost before it reads this takes the wish with it, so the next one is told as well.
   redis.call('HSET', key(gid, 'state'), 'cancel', 1)
   redis.call('XADD', POOL .. 'worker:' .. state[4], '*', 'c', cjson.encode({kind = 'cancel', generation_id = gid}))

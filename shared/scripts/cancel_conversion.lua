@@ -5,6 +5,7 @@ local cid, event, kept = ARGV[1], ARGV[2], ARGV[3]
 local job = key(cid, 'job')
 local state = redis.call('HGET', job, 'state')
 if not state then return 'not_found' end
+write_though_full()
 if state == '"queued"' then
   redis.call('HSET', job, 'state', '"cancelled"', 'ended_ms', string.format('%.0f', now_ms()))
   redis.call('XADD', key(cid, 'events'), '*', 'e', event)

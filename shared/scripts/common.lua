@@ -28,6 +28,12 @@ local NOISE = 1e-9
 -- Far below it, tags would be too large for their ties to be told apart.
 local LEAST_WEIGHT = 1e-3
 
+-- Let this script write on a full Redis, too: it makes room, lets somebody in who will, or ends what has begun. Redis
+-- stops a script at its first write that takes memory, but not one that has written before.
+local function write_though_full()
+  redis.call('DEL', POOL .. 'nothing')
+end
+
 local function exact(number)
   return string.format('%.17g', number)
 end

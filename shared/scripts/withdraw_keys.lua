@@ -17,6 +17,7 @@ for i = 1, #all, 2 do
 end
 if #chosen == 0 then return 'not_found' end
 if loses and remain == 0 then return 'last_admin' end
+write_though_full()
 for _, pair in ipairs(chosen) do
   if how == 'erase' then
     redis.call('HDEL', users .. 'keys', pair[1])

@@ -14,7 +14,7 @@ import redis
 from shared import keys
 from shared.schemas.converters import ConverterInfo
 from tests.helpers.redis_server import RedisServer, free_port
-from tests.helpers.services import ADMIN_KEY, Gateway, Service, wait_until
+from tests.helpers.services import ADMIN_KEY, Gateway, Service, assert_error, wait_until
 from tests.helpers.variants import publish_sample_variant
 
 pytestmark = pytest.mark.connected
@@ -31,14 +31,6 @@ def lone_gateway(session_redis: RedisServer, tmp_path_factory: pytest.TempPathFa
     ).start_ready()
     yield gateway
     assert gateway.stop() in (0, -15)
-
-
-def assert_error(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    error: dict[str, Any] = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert error["code"] == code
-    return error
 
 
 def test_a_socket_needs_the_key(lone_gateway: Gateway) -> None:
