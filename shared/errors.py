@@ -340,7 +340,7 @@ class NoWorker(Unavailable):
 
 
 class WorkerLost(Unavailable):
-    """The worker died too often under this generation."""
+    """The worker died too often under this generation, or Redis has lost it."""
 
     code = "worker_lost"
 

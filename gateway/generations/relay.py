@@ -12,10 +12,11 @@ from collections.abc import Callable
 import redis.exceptions
 
 from shared import keys
-from shared.errors import JournalExpired
-from shared.journal import Journal, JournalEntry
+from shared.errors import JournalExpired, PlatformError, WorkerLost
+from shared.journal import Journal, JournalEntry, encode_frame
 from shared.log import get_logger
 from shared.redis_client import AsyncRedis, redis_now_ms
+from shared.schemas.generation import GenerationFailed
 from shared.streams import read_stream
 
 _log = get_logger(__name__)
@@ -62,6 +63,12 @@ class Subscription:
         had_it = entry.kind == "delta" and entry.seq <= self._after_seq
         self._early[entry.n] = b"" if had_it else entry.frame
         self._pass_on()
+
+    def fail(self, error: PlatformError) -> None:
+        """Deliver an end that no journal has."""
+        self.ended = True
+        self._early.clear()
+        self._deliver(encode_frame(GenerationFailed(generation_id=self.generation_id, error=error.body())))
 
     def _pass_on(self) -> None:
         while (frame := self._early.pop(self.next_n, None)) is not None:
@@ -171,7 +178,12 @@ class Relay:
     async def _sync_logged(self, subscription: Subscription) -> None:
         try:
             await self._sync(subscription)
-        except (redis.exceptions.RedisError, OSError, JournalExpired) as error:
+        except JournalExpired:
+            # Nobody is left to end it: Redis has lost what it knew, or it ended long ago while nothing came here.
+            _log.warning("generation_lost", generation_id=subscription.generation_id)
+            self.unsubscribe(subscription)
+            subscription.fail(WorkerLost("The rest of the answer was lost. Read the stored message, or ask again."))
+        except (redis.exceptions.RedisError, OSError) as error:
             # The next frame, or the next heartbeat after Redis is back, starts another try.
             subscription.syncing = False
             _log.warning("sync_failed", generation_id=subscription.generation_id, reason=type(error).__name__)
