@@ -55,7 +55,7 @@ class Admission:
         """
         user = principal.user
         variant = await self._models.resolve(frame.model)
-        generation_id = await self._claim(user, frame.request_id)
+        generation_id, is_new = await self._claim(user, frame.request_id)
         try:
             params = frame.params
             if params is None and frame.chat_id is not None:
@@ -73,7 +73,8 @@ class Admission:
             )
             return await self._begin(principal, frame.request_id, turn, variant)
         except PlatformError:
-            await self._release(user, frame.request_id)
+            if is_new:
+                await self._release(user, frame.request_id)
             raise
 
     async def regenerate(self, principal: Principal, frame: ChatRegenerate) -> Admitted:
@@ -84,7 +85,7 @@ class Admission:
             raise ChatNotFound("Only an answer can be made again.", param="message_id")
         variant = await self._models.resolve(f"{answer.provenance.model}:{answer.provenance.variant}")
         params = frame.params or answer.provenance.params
-        generation_id = await self._claim(user, frame.request_id)
+        generation_id, is_new = await self._claim(user, frame.request_id)
         try:
             if answer.status == "running" and not await self._finalizer.settle(frame.chat_id, answer.message_id):
                 raise ChatBusy("This answer still runs. Cancel it or wait.", param="message_id")
@@ -99,7 +100,8 @@ class Admission:
             )
             return await self._begin(principal, frame.request_id, turn, variant)
         except PlatformError:
-            await self._release(user, frame.request_id)
+            if is_new:
+                await self._release(user, frame.request_id)
             raise
 
     async def waiting(self, generation_id: str) -> Admitted | None:
@@ -121,16 +123,16 @@ class Admission:
         )
         return Admitted(queued, request.variant_key)
 
-    async def _claim(self, user: str, request_id: str) -> str:
-        """Return the generation id of a request: a new one, or the one that the same request got before."""
+    async def _claim(self, user: str, request_id: str) -> tuple[str, bool]:
+        """Return the generation id of a request and whether it is new, or what the same request got before."""
         key = keys.idempotency(user, request_id)
         fresh = new_id("gen")
         if await self._redis.set(key, fresh, nx=True, ex=IDEMPOTENCY_SECONDS):
-            return fresh
-        return await get_text(self._redis, key) or fresh
+            return fresh, True
+        return await get_text(self._redis, key) or fresh, False
 
     async def _release(self, user: str, request_id: str) -> None:
-        """Let a refused request be sent again under its id."""
+        """Let a refused request be sent again under its id. Not one that came twice: the first may run."""
         await self._redis.delete(keys.idempotency(user, request_id))
 
     async def _begin(self, principal: Principal, request_id: str, turn: NewTurn, variant: VariantRecord) -> Admitted:

@@ -68,10 +68,11 @@ class QueueEntry:
         """
         with self._counting_refusals(variant):
             # Asked for in one moment, so in one round trip.
-            _, waiting = await asyncio.gather(
+            is_new, waiting = await asyncio.gather(
                 self._limits.admit(principal, tokens), self._redis.zcard(keys.waiting(variant))
             )
-            if waiting >= self._max_waiting:
+            # What is known already may be one of those that wait.
+            if is_new and waiting >= self._max_waiting:
                 await self.give_back(principal, *tokens)
                 raise self._overloaded()
 

@@ -42,10 +42,13 @@ class UserLimits:
         self._admit = load_script(transport, "admit")
         self._give_back = load_script(transport, "give_back")
 
-    async def admit(self, principal: Principal, tokens: Mapping[str, int]) -> None:
+    async def admit(self, principal: Principal, tokens: Mapping[str, int]) -> bool:
         """Admit the generations of one request, all or none, and keep their places for 15 s until they are queued.
 
         Doing it again for the same ids costs nothing, and reserves the tokens that are named then.
+
+        Returns:
+            False where every one was admitted before.
 
         Args:
             principal: whose they are.
@@ -88,6 +91,7 @@ class UserLimits:
             )
         if outcome == b"ok" and limits.tokens_per_day:
             await self._hold_to_day(principal.user, limits.tokens_per_day, tokens, reserved_by_others=detail)
+        return outcome == b"ok"
 
     def limits_tokens(self, principal: Principal) -> bool:
         """Tell whether a user's tokens of a day are limited."""
