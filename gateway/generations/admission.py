@@ -10,7 +10,15 @@ from gateway.generations.queue_entry import QueueEntry
 from gateway.models.index import ModelIndex
 from gateway.principal import Principal
 from shared import keys
-from shared.errors import ChatBusy, ChatNotFound, Overloaded, PlatformError, QuotaExceeded, RateLimited
+from shared.errors import (
+    ChatBusy,
+    ChatNotFound,
+    JournalExpired,
+    Overloaded,
+    PlatformError,
+    QuotaExceeded,
+    RateLimited,
+)
 from shared.ids import new_id, user_message_id
 from shared.redis_client import AsyncRedis, get_text
 from shared.schemas.chats import Provenance
@@ -56,14 +64,17 @@ class Admission:
         user = principal.user
         variant = await self._models.resolve(frame.model)
         generation_id, is_new = await self._claim(user, frame.request_id)
+        chat_id = frame.chat_id or "chat_" + generation_id.removeprefix("gen_")
         try:
+            if not is_new:
+                await self._refuse_ended(chat_id, generation_id)
             params = frame.params
             if params is None and frame.chat_id is not None:
                 params = await self._chats.params(user, frame.chat_id)
             params = params or GenerationParams()
             turn = NewTurn(
                 generation_id=generation_id,
-                chat_id=frame.chat_id or "chat_" + generation_id.removeprefix("gen_"),
+                chat_id=chat_id,
                 is_new_chat=frame.chat_id is None,
                 parent_message_id=frame.parent_message_id,
                 content=frame.content,
@@ -87,6 +98,8 @@ class Admission:
         params = frame.params or answer.provenance.params
         generation_id, is_new = await self._claim(user, frame.request_id)
         try:
+            if not is_new:
+                await self._refuse_ended(frame.chat_id, generation_id)
             if answer.status == "running" and not await self._finalizer.settle(frame.chat_id, answer.message_id):
                 raise ChatBusy("This answer still runs. Cancel it or wait.", param="message_id")
             turn = NewTurn(
@@ -130,6 +143,18 @@ class Admission:
         if await self._redis.set(key, fresh, nx=True, ex=IDEMPOTENCY_SECONDS):
             return fresh, True
         return await get_text(self._redis, key) or fresh, False
+
+    async def _refuse_ended(self, chat_id: str, generation_id: str) -> None:
+        """Refuse a request whose answer is stored and can no longer be replayed: it would run a second time.
+
+        Raises:
+            JournalExpired: it is such a one.
+        """
+        if await self._redis.exists(keys.generation_state(generation_id)):
+            return
+        answer = await self._chats.find_message(chat_id, generation_id)
+        if answer is not None and answer.status != "running":
+            raise JournalExpired("This was asked before, and the answer is stored in the chat. Read it there.")
 
     async def _release(self, user: str, request_id: str) -> None:
         """Let a refused request be sent again under its id. Not one that came twice: the first may run."""

@@ -149,7 +149,8 @@ def forgetful(own_redis: RedisServer, tmp_path: Path) -> Iterator[Pool]:
 async def test_after_the_journal_has_expired_the_message_is_read(forgetful: Pool) -> None:
     gateway = forgetful.gateways[0]
     async with Socket(gateway.socket_url) as socket:
-        await socket.chat("sample", "soon forgotten", params={"max_new_tokens": 20})
+        question = {"model": "sample", "content": "soon forgotten", "params": {"max_new_tokens": 20}}
+        await socket.send({"type": "chat.send", "request_id": "r1", **question})
         frames = await socket.receive_until(*ENDS)
         generation_id = frames[0]["generation_id"]
         with redis.Redis.from_url(forgetful.redis_url) as client:
@@ -159,6 +160,11 @@ async def test_after_the_journal_has_expired_the_message_is_read(forgetful: Pool
         refusal = await socket.receive()
         assert refusal["error"]["code"] == "journal_expired"
         assert refusal["generation_id"] == generation_id
+        # A laptop that slept says it again: the same request is the same generation for a day, and does not run anew.
+        await socket.send({"type": "chat.send", "request_id": "r1", **question})
+        refusal = await socket.receive()
+        assert (refusal["request_id"], refusal["error"]["code"]) == ("r1", "journal_expired")
     with gateway.client() as client:
         chat = Chat.model_validate_json(client.get(f"/api/v1/chats/{frames[0]['chat_id']}").content)
-    assert chat.messages[1].content == answer_text(frames)
+    _, answer = chat.messages
+    assert answer.content == answer_text(frames)

@@ -237,7 +237,10 @@ export class Chat {
   }
 
   #takeError(error) {
-    if (this.#restored !== null) {
+    const isStored = error.code === "journal_expired" || error.code === "generation_not_found";
+    if (isStored && this.conversation.chatId !== null) {
+      this.open(this.conversation.chatId).catch((problem) => this.on.show(problem.message, true));
+    } else if (this.#restored !== null) {
       // Nothing was stored: the page goes back to how it was, and the text to where it can be sent again.
       for (const id of [QUESTION, ANSWER]) this.conversation.messages.delete(id);
       this.conversation.leaf = this.#restored.leaf;
@@ -247,8 +250,6 @@ export class Chat {
       this.on.show(error.message, true);
       this.render();
       this.on.refused(content);
-    } else if (error.code === "journal_expired" || error.code === "generation_not_found") {
-      this.open(this.conversation.chatId).catch((problem) => this.on.show(problem.message, true));
     } else {
       this.#end("failed", error);
     }
