@@ -53,10 +53,7 @@ def create_app(settings: GatewaySettings, draining: DrainSignal) -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_state(settings, draining, admin_key, known_models) as state:
             app.state.gateway = state
-            try:
-                yield
-            finally:
-                await state.relay.leave()
+            yield
 
     app = FastAPI(title="ovchat", version=version("ovchat"), lifespan=lifespan, redoc_url=None)
     install_exception_handlers(app)

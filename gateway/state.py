@@ -18,6 +18,7 @@ from gateway.generations.admission import Admission
 from gateway.generations.dispatcher import Dispatcher
 from gateway.generations.finalizer import Finalizer
 from gateway.generations.leadership import Leadership
+from gateway.generations.lost_gateways import LostGateways
 from gateway.generations.placer import PLACER_SECONDS, Placer
 from gateway.generations.queue_entry import QueueEntry
 from gateway.generations.reaper import Reaper
@@ -42,12 +43,15 @@ from gateway.users.sessions import SessionStore
 from shared.catalog import Catalog
 from shared.ids import new_id
 from shared.journal import Journal
-from shared.redis_client import AsyncRedis, create_redis
+from shared.log import get_logger
+from shared.redis_client import AWAY, AsyncRedis, create_redis
 from shared.registry import Registry
 from shared.settings import GatewaySettings
 from shared.tasks import end_tasks
 from shared.tracing.spans import open_spans
 from shared.waiting_queue import WaitingQueue
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,10 @@ async def open_state(
             max_waiting=settings.max_waiting,
         )
         leadership = Leadership(transport, gateway_id=gateway_id)
-        reaper = Reaper(registry, leadership, metrics)
+        lost_gateways = LostGateways(transport)
+        reaper = Reaper(registry, lost_gateways, leadership, metrics)
+        # After its loops have ended, which would say that it lives.
+        stack.push_async_callback(_leave, lost_gateways, gateway_id)
         placements = Placements(redis)
         engines = VariantEngines(redis, transport)
         placer = Placer(transport, placements, engines, models, registry, leadership)
@@ -196,6 +203,14 @@ async def open_state(
             audit=AuditLog(redis),
             erasure=Erasure(api_keys, sessions, chats, usage, queue, redis, transport),
         )
+
+
+async def _leave(gateways: LostGateways, gateway_id: str) -> None:
+    try:
+        await gateways.leave(gateway_id)
+    except AWAY:
+        # Others notice its silence.
+        _log.warning("gateway_left_without_goodbye")
 
 
 #: Seconds between looks for ended generations that another gateway took and did not store.

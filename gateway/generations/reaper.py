@@ -1,10 +1,11 @@
-"""Notices lost workers and lets another one go on with their generations; one gateway at a time does this."""
+"""Notices lost workers, lets another one go on with their generations, and forgets lost gateways; one gateway does."""
 
 from __future__ import annotations
 
 import time
 
 from gateway.generations.leadership import Leadership
+from gateway.generations.lost_gateways import LostGateways
 from gateway.health.metrics import GatewayMetrics
 from shared.log import get_logger
 from shared.registry import Registry
@@ -19,10 +20,13 @@ GRACE_SECONDS = 3.0
 
 
 class Reaper:
-    """Takes silent workers out of the registry."""
+    """Takes silent workers and gateways out of the registries."""
 
-    def __init__(self, registry: Registry, leadership: Leadership, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, registry: Registry, gateways: LostGateways, leadership: Leadership, metrics: GatewayMetrics
+    ) -> None:
         self._registry = registry
+        self._gateways = gateways
         self._leadership = leadership
         self._metrics = metrics
         self._last_look = 0.0
@@ -39,6 +43,7 @@ class Reaper:
                 continue
             self._metrics.worker_lost()
             _log.warning("worker_lost", worker_id=worker_id, requeued=len(reaped.requeued), failed=len(reaped.spent))
+        await self._gateways.sweep()
 
     def _is_patient(self) -> bool:
         """Tell whether silence proves nothing yet, because workers may not have been able to be heard."""

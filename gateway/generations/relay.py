@@ -25,6 +25,11 @@ _log = get_logger(__name__)
 READ_BLOCK_MS = 5000
 #: Entries that one read takes.
 READ_COUNT = 500
+#: Seconds after which the inbox of a gateway that was killed is gone, whether or not another one lives to see it.
+INBOX_SECONDS = 60
+#: A heartbeat that comes this long after the one before, by Redis' clock, may have missed frames: sooner than a silent
+#: gateway counts as lost, and than its inbox is gone.
+SILENT_MS = 10_000
 #: How every frame that ends a generation begins; the writers put ``type`` first.
 _TERMINAL_PREFIX = b'{"type":"generation.f'
 
@@ -90,6 +95,7 @@ class Relay:
         self._journal = journal
         self._gateway_id = gateway_id
         self._last_id = "0"
+        self._heartbeat_ms = 0
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._syncs: set[asyncio.Task[None]] = set()
         self._was_away = False
@@ -138,17 +144,17 @@ class Relay:
 
     async def heartbeat(self) -> None:
         """Say that this gateway reads its inbox, drop what it has read, and fill gaps where it was forgotten."""
-        # First what makes room, which a full Redis lets pass.
-        if self._last_id != "0":
-            await self._redis.xtrim(keys.inbox(self._gateway_id), minid=self._last_id, approximate=True)
-        added = await self._redis.zadd(keys.GATEWAYS, {self._gateway_id: await redis_now_ms(self._redis)})
-        if added:
+        inbox, now_ms = keys.inbox(self._gateway_id), await redis_now_ms(self._redis)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            # First what makes room, which a full Redis lets pass.
+            if self._last_id != "0":
+                pipeline.xtrim(inbox, minid=self._last_id, approximate=True)
+            pipeline.expire(inbox, INBOX_SECONDS)
+            pipeline.zadd(keys.GATEWAYS, {self._gateway_id: now_ms})
+            *_, is_new = await pipeline.execute()
+        was_silent, self._heartbeat_ms = now_ms - self._heartbeat_ms > SILENT_MS, now_ms
+        if is_new or was_silent:
             self.resync()
-
-    async def leave(self) -> None:
-        """Take this gateway out of the list of those that frames are sent to."""
-        await self._redis.zrem(keys.GATEWAYS, self._gateway_id)
-        await self._redis.delete(keys.inbox(self._gateway_id))
 
     def resync(self) -> None:
         """Read every followed journal again: frames may have been lost while this gateway was away."""

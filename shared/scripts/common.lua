@@ -67,7 +67,7 @@ local function key(gid, part)
   return 'ovchat:{' .. gid .. '}:' .. part
 end
 
--- Send the collected frames: one packed entry per gateway. A gateway that has gone silent is forgotten.
+-- Send the collected frames: one packed entry per gateway. One that has gone silent fills its gaps when it comes back.
 local function deliver(out, now)
   for gateway, packed in pairs(out) do
     local seen = redis.call('ZSCORE', POOL .. 'gateways', gateway)
@@ -76,9 +76,6 @@ local function deliver(out, now)
       for first = 1, #packed, 2000 do
         redis.call('XADD', inbox, 'MAXLEN', '~', INBOX_MAX, '*', unpack(packed, first, math.min(first + 1999, #packed)))
       end
-    else
-      redis.call('ZREM', POOL .. 'gateways', gateway)
-      redis.call('DEL', POOL .. 'inbox:' .. gateway)
     end
   end
 end

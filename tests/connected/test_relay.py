@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from gateway.generations.relay import Relay
+from gateway.generations.relay import INBOX_SECONDS, Relay
+from shared import keys
 from shared.journal import Journal
 from shared.redis_client import AsyncRedis, create_redis
 from shared.waiting_queue import WaitingQueue
@@ -18,10 +19,9 @@ GATEWAY = "gw_here"
 
 @pytest.fixture
 async def relay(redis_url: str, transport: AsyncRedis) -> AsyncIterator[Relay]:
-    """A relay that other gateways' generations are sent to, too."""
+    """A relay that has not said yet that it lives."""
     blocking = create_redis("follow", redis_url, blocking=True)
     relay = Relay(blocking, transport, Journal(transport), GATEWAY)
-    await relay.heartbeat()
     yield relay
     await blocking.aclose()
 
@@ -30,6 +30,7 @@ async def test_what_redis_has_lost_ends_as_failed(relay: Relay, transport: Async
     """The accident: Redis comes back without its last second, and a socket waits for ever for an end that nobody is
     left to write."""
     heard: asyncio.Queue[bytes] = asyncio.Queue()
+    await relay.heartbeat()
     await WaitingQueue(transport).enqueue(generation_request(), GATEWAY, 10)
     await relay.subscribe("g", heard.put_nowait)
     await transport.flushall()
@@ -39,3 +40,24 @@ async def test_what_redis_has_lost_ends_as_failed(relay: Relay, transport: Async
     await transport.flushall()
     await relay.heartbeat()
     assert heard.empty(), "it ends once"
+
+
+async def test_a_gateway_that_stood_still_fills_its_gaps(relay: Relay, transport: AsyncRedis) -> None:
+    """The accident: a laptop sleeps, frames are no longer sent to its gateway, and its sockets wait for their end."""
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    queue = WaitingQueue(transport)
+    await transport.zadd(keys.GATEWAYS, {GATEWAY: 0})
+    await queue.enqueue(generation_request(), GATEWAY, 10)
+    await relay.subscribe("g", heard.put_nowait)
+    await queue.cancel("g", "ann")
+    assert not await transport.exists(keys.inbox(GATEWAY))
+    await relay.heartbeat()
+    end = orjson.loads(await asyncio.wait_for(heard.get(), 5))
+    assert (end["type"], end["finish_reason"]) == ("generation.finished", "cancelled")
+
+
+async def test_an_inbox_does_not_outlive_its_gateway(relay: Relay, transport: AsyncRedis) -> None:
+    """The accident: the last gateway is killed, and nobody is left to tidy up what it had not read."""
+    await transport.xadd(keys.inbox(GATEWAY), {"g:1": "{}"})
+    await relay.heartbeat()
+    assert 0 < await transport.ttl(keys.inbox(GATEWAY)) <= INBOX_SECONDS
