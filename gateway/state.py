@@ -149,7 +149,7 @@ async def open_state(
             max_waiting=settings.max_waiting,
         )
         leadership = Leadership(transport, gateway_id=gateway_id)
-        lost_gateways = LostGateways(transport)
+        lost_gateways = LostGateways(transport, queue)
         reaper = Reaper(registry, lost_gateways, leadership, metrics)
         # After its loops have ended, which would say that it lives.
         stack.push_async_callback(_leave, lost_gateways, gateway_id)

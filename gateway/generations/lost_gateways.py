@@ -1,31 +1,36 @@
-"""What gateways leave behind that were killed: inboxes, names."""
+"""What gateways leave behind that were killed: inboxes, names, answers that nobody reads."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from shared import keys
 from shared.log import get_logger
-from shared.redis_client import AsyncRedis, redis_now_ms
+from shared.redis_client import AsyncRedis
 from shared.scripts import load_script
+from shared.waiting_queue import WaitingQueue
 
 _log = get_logger(__name__)
-
-#: Silence after which a gateway counts as lost; the scripts send it no frames any more from then on.
-GATEWAY_LOST_MS = 30_000
 
 
 class LostGateways:
     """Forgets gateways: those that fell silent, for the one that looks after the pool, and one that ends."""
 
-    def __init__(self, transport: AsyncRedis) -> None:
-        self._redis = transport
+    def __init__(self, transport: AsyncRedis, queue: WaitingQueue) -> None:
+        self._queue = queue
+        self._abandoned = load_script(transport, "abandoned")
         self._forget = load_script(transport, "forget_gateway")
 
     async def sweep(self) -> None:
-        """Forget every gateway that is lost. One that lives after all says so again, and fills its gaps."""
-        oldest = await redis_now_ms(self._redis) - GATEWAY_LOST_MS
-        for gateway in cast(list[bytes], await self._redis.zrangebyscore(keys.GATEWAYS, "-inf", oldest)):
+        """Forget every gateway that is lost. One that lives after all says so again, and fills its gaps.
+
+        An answer of a plain HTTP request can be read from its own gateway only, which would have cancelled it when its
+        client left: it is cancelled now. Chats run on.
+        """
+        silent, abandoned = cast(tuple[list[bytes], list[bytes]], await self._abandoned(args=[]))
+        for generation_id, user in zip(abandoned[::2], abandoned[1::2], strict=True):
+            await self._queue.cancel(generation_id.decode(), user.decode())
+            _log.warning("generation_abandoned", generation_id=generation_id.decode())
+        for gateway in silent:
             if await self._forget(args=[gateway, 0]):
                 _log.warning("gateway_forgotten", gateway_id=gateway.decode())
 
