@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,11 +34,22 @@ class CredentialWatch:
                 del self._standings[credential]
 
     async def step(self) -> None:
-        """Look once at every credential that has something open. While Redis is away, all of them stay."""
-        for credential in tuple(self._standings):
-            principal = await self._authenticator.again(credential)
+        """Look once at every credential that has something open. While Redis is away, all of them stay.
+
+        Raises:
+            Exception: one could not be looked at; the others were.
+        """
+        credentials = tuple(self._standings)
+        # All at once: thousands, one after the other, would take longer than a revoked key may live.
+        found = await asyncio.gather(*map(self._authenticator.again, credentials), return_exceptions=True)
+        for credential, principal in zip(credentials, found, strict=True):
+            if isinstance(principal, BaseException):
+                continue
             for standing in self._standings.get(credential, ()):
                 if principal is None:
                     standing.ended.set()
                 else:
                     standing.principal = principal
+        for failure in found:
+            if isinstance(failure, BaseException):
+                raise failure
