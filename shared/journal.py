@@ -75,16 +75,6 @@ def parse_entry(raw: RawEntry) -> JournalEntry:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What ``watch`` found: whose generation it is and what is journaled so far."""
-
-    user: str
-    status: str
-    chat_id: str
-    entries: tuple[JournalEntry, ...]
-
-
 class Journal:
     """Appends to and reads from the journals on the transport Redis."""
 
@@ -110,18 +100,15 @@ class Journal:
         refused = cast(list[bytes], await self._append(args=arguments))
         return frozenset(generation_id.decode() for generation_id in refused)
 
-    async def watch(self, generation_id: str, gateway_id: str, after_n: int = 0) -> Watched | None:
+    async def watch(self, generation_id: str, gateway_id: str, after_n: int = 0) -> tuple[JournalEntry, ...] | None:
         """Subscribe a gateway and return the entries after frame ``after_n``; None where it is unknown or expired."""
-        answer = cast(list[object], await self._watch(args=[generation_id, gateway_id, after_n]))
-        if not answer:
-            return None
-        user, status, chat_id, raw = answer
-        return Watched(
-            user=cast(bytes, user).decode(),
-            status=cast(bytes, status).decode(),
-            chat_id=cast(bytes, chat_id).decode(),
-            entries=tuple(parse_entry(cast(RawEntry, entry)) for entry in cast(list[object], raw)),
-        )
+        raw = cast(list[RawEntry] | None, await self._watch(args=[generation_id, gateway_id, after_n]))
+        return None if raw is None else tuple(parse_entry(entry) for entry in raw)
+
+    async def user(self, generation_id: str) -> str | None:
+        """Return whose generation it is; None where it is unknown or expired."""
+        raw = cast(bytes | None, await self._redis.hget(keys.generation_state(generation_id), "user"))
+        return None if raw is None else raw.decode()
 
     async def unwatch(self, generation_id: str, gateway_id: str) -> None:
         """Stop relaying a generation to a gateway."""

@@ -15,7 +15,7 @@ from shared import keys
 from shared.errors import JournalExpired, PlatformError, WorkerLost
 from shared.journal import Journal, JournalEntry, encode_frame
 from shared.log import get_logger
-from shared.redis_client import AsyncRedis, redis_now_ms
+from shared.redis_client import AWAY, AsyncRedis, redis_now_ms
 from shared.schemas.generation import GenerationFailed
 from shared.streams import read_stream
 
@@ -98,6 +98,7 @@ class Relay:
         self._heartbeat_ms = 0
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._syncs: set[asyncio.Task[None]] = set()
+        self._unwatching: dict[str, asyncio.Task[None]] = {}
         self._was_away = False
         self.delivered_frames = 0
 
@@ -110,6 +111,9 @@ class Relay:
         subscription = Subscription(generation_id, deliver, after_seq)
         self._subscriptions.setdefault(generation_id, []).append(subscription)
         try:
+            # What was begun for the last listener must not be done to this one.
+            if (ending := self._unwatching.get(generation_id)) is not None:
+                await asyncio.wait({ending})
             await self._sync(subscription)
         except BaseException:
             self.unsubscribe(subscription)
@@ -118,11 +122,16 @@ class Relay:
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop following; the generation goes on."""
-        listeners = self._subscriptions.get(subscription.generation_id, [])
+        generation_id = subscription.generation_id
+        listeners = self._subscriptions.get(generation_id, [])
         if subscription in listeners:
             listeners.remove(subscription)
-        if not listeners:
-            self._subscriptions.pop(subscription.generation_id, None)
+        if listeners or self._subscriptions.pop(generation_id, None) is None or subscription.ended:
+            return
+        # Who waits for one that is under way has not begun to watch.
+        if generation_id not in self._unwatching:
+            task = self._unwatching[generation_id] = asyncio.create_task(self._unwatch(generation_id))
+            task.add_done_callback(lambda _: self._unwatching.pop(generation_id))
 
     async def read(self) -> None:
         """Read the inbox once and pass its frames on."""
@@ -194,13 +203,21 @@ class Relay:
             subscription.syncing = False
             _log.warning("sync_failed", generation_id=subscription.generation_id, reason=type(error).__name__)
 
+    async def _unwatch(self, generation_id: str) -> None:
+        """Get no frames any more that nobody follows here."""
+        try:
+            await self._journal.unwatch(generation_id, self._gateway_id)
+        except AWAY as error:
+            # They come until the generation ends, and are passed over.
+            _log.info("unwatch_failed", generation_id=generation_id, reason=type(error).__name__)
+
     async def _sync(self, subscription: Subscription) -> None:
-        watched = await self._journal.watch(
+        entries = await self._journal.watch(
             subscription.generation_id, self._gateway_id, after_n=subscription.next_n - 1
         )
-        if watched is None:
+        if entries is None:
             raise JournalExpired("This generation ended too long ago to be replayed. Read the stored message.")
-        for entry in watched.entries:
+        for entry in entries:
             subscription.offer_entry(entry)
         subscription.syncing = False
         if subscription.ended:

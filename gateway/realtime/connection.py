@@ -154,8 +154,7 @@ class Connection:
             raise _not_found(frame.generation_id)
 
     async def _refuse_other_user(self, generation_id: str) -> None:
-        watched = await self._state.journal.watch(generation_id, self._state.gateway_id, after_n=1 << 40)
-        if watched is not None and watched.user != self._user:
+        if await self._state.journal.user(generation_id) not in (None, self._user):
             raise _not_found(generation_id)
 
     async def _follow(self, generation_id: str, *, after_seq: int) -> None:

@@ -61,3 +61,18 @@ async def test_an_inbox_does_not_outlive_its_gateway(relay: Relay, transport: As
     await transport.xadd(keys.inbox(GATEWAY), {"g:1": "{}"})
     await relay.heartbeat()
     assert 0 < await transport.ttl(keys.inbox(GATEWAY)) <= INBOX_SECONDS
+
+
+async def test_frames_that_nobody_follows_are_not_sent(relay: Relay, transport: AsyncRedis) -> None:
+    """The accident: a socket leaves and comes back at once, and the end of its first visit takes the second one's
+    frames away."""
+    watchers = keys.watchers("g")
+    await WaitingQueue(transport).enqueue(generation_request(), GATEWAY, 10)
+    for _ in range(20):
+        relay.unsubscribe(await relay.subscribe("g", lambda _: None))
+        staying = await relay.subscribe("g", lambda _: None)
+        assert await transport.smembers(watchers) == {GATEWAY.encode()}
+        relay.unsubscribe(staying)
+    # The relay has its turn first, and its command goes before the next one of the same client.
+    await asyncio.sleep(0)
+    assert not await transport.exists(watchers)

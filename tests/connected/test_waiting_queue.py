@@ -154,9 +154,9 @@ async def test_watching_misses_nothing(transport: AsyncRedis, queue: WaitingQueu
             await journal.append("w1", [delta("g", 1, seq)])
 
     async def watch() -> list[int]:
-        watched = await journal.watch("g", "gw1")
-        assert watched is not None
-        return [entry.seq for entry in watched.entries]
+        entries = await journal.watch("g", "gw1")
+        assert entries is not None
+        return [entry.seq for entry in entries]
 
     writing = asyncio.create_task(write())
     await asyncio.sleep(0.005)
