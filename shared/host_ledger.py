@@ -27,8 +27,3 @@ class HostLedger:
             await self._redis.hset(keys.host_ledger(host_id), field, str(held_bytes))
         else:
             await self._redis.hdel(keys.host_ledger(host_id), field)
-
-    async def reserved_bytes(self, host_id: str) -> int:
-        """Return what is reserved on a host; what a dead worker held counts until the next reservation."""
-        held = cast(list[bytes], await self._redis.hvals(keys.host_ledger(host_id)))
-        return sum(map(int, held))

@@ -11,7 +11,10 @@ _NAME = re.compile(NAME_PATTERN)
 
 
 def new_id(prefix: str) -> str:
-    """Return a fresh id such as ``gen_0f3a…``; prefixes: gen, msg, chat, conv, run, gw, w."""
+    """Return a fresh id such as ``gen_0f3a…``.
+
+    Prefixes: gen, msg, chat, conv, run, key, req, call, quality, trash, gw, w.
+    """
     return f"{prefix}_{secrets.token_hex(12)}"
 
 

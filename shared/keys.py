@@ -257,7 +257,7 @@ def inbox(gateway_id: str) -> str:
 
 
 def generation_state(generation_id: str) -> str:
-    """Hash: status (waiting, assigned, running, ended), attempt, seq, n, k, user, chat_id, variant, worker_id, …."""
+    """Hash: status (waiting, assigned, running, ended), attempt, seq, n, k, user, chat_id, variant, worker, …."""
     return f"ovchat:{{{generation_id}}}:state"
 
 
