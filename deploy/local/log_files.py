@@ -1,22 +1,51 @@
-"""The logs of the services: a new file per start, the last few kept, and what went wrong last."""
+"""The logs of the services: a new file per start and per 50 MB, the last few kept, and what went wrong last."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 #: Earlier logs of a service that are kept, as ``name.log.1`` (the newest) and so on.
 _KEPT = 5
+#: A log that has grown longer is moved aside while its service runs.
+LONGEST_BYTES = 50_000_000
 _TAIL_BYTES = 64 * 1024
 
 
 def rotate(path: Path) -> None:
     """Move the log of the last start aside."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for number in range(_KEPT, 0, -1):
-        older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
-        if older.exists():
-            older.replace(path.with_name(f"{path.name}.{number}"))
+    _make_place(path)
+    if path.exists():
+        path.replace(_earlier(path, 1))
+
+
+def shorten(path: Path, *, longest_bytes: int = LONGEST_BYTES) -> None:
+    """Move what a service has logged aside where that is too long; the service goes on at the file's beginning.
+
+    It keeps the file open, so the file is copied and emptied. A line that is written between the two is lost.
+
+    Raises:
+        OSError: there is no room for the copy, or the file cannot be written.
+    """
+    if not path.exists() or path.stat().st_size <= longest_bytes:
+        return
+    _make_place(path)
+    shutil.copyfile(path, _earlier(path, 1))
+    os.truncate(path, 0)
+
+
+def _make_place(path: Path) -> None:
+    """Move each earlier log one place further; the oldest one makes way."""
+    for number in range(_KEPT - 1, 0, -1):
+        if _earlier(path, number).exists():
+            _earlier(path, number).replace(_earlier(path, number + 1))
+
+
+def _earlier(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
 
 
 def last_words(path: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from deploy.local.log_files import LONGEST_BYTES, shorten
 from deploy.local.service import Service, ServiceCommand
 from deploy.local.terminal import say, warn
 from shared.errors import Unavailable
@@ -16,28 +17,32 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class RestartRule:
-    """How a service that dies is started again.
+class SupervisionRule:
+    """How a service that dies is started again, and how long its log may get.
 
     Attributes:
         first_pause_seconds: before the first restart; each further one waits twice as long.
         longest_pause_seconds: where the doubling ends.
         steady_seconds: a service that ran so long starts again with the first pause.
         tries_before_ready: deaths while the platform comes up after which it is given up.
+        log_look_seconds: between looks at the logs' lengths.
+        longest_log_bytes: a log that is longer is moved aside.
     """
 
     first_pause_seconds: float = 1.0
     longest_pause_seconds: float = 30.0
     steady_seconds: float = 60.0
     tries_before_ready: int = 2
+    log_look_seconds: float = 60.0
+    longest_log_bytes: int = LONGEST_BYTES
 
 
 class Supervisor:
     """``async with Supervisor() as supervisor``; leaving it stops everything that was started in it."""
 
-    def __init__(self, rule: RestartRule | None = None) -> None:
+    def __init__(self, rule: SupervisionRule | None = None) -> None:
         self.services: list[Service] = []
-        self._rule = rule or RestartRule()
+        self._rule = rule or SupervisionRule()
         self._watches: list[asyncio.Task[None]] = []
         self._waiting: set[asyncio.Future[Any]] = set()
         self._failure: Unavailable | None = None
@@ -45,6 +50,7 @@ class Supervisor:
         self._killed = False
 
     async def __aenter__(self) -> Self:
+        self._watches.append(asyncio.create_task(self._keep_logs_short()))
         return self
 
     async def __aexit__(
@@ -120,6 +126,15 @@ class Supervisor:
             except OSError as error:
                 self._give_up(f"{name} cannot be started: {error}")
                 return
+
+    async def _keep_logs_short(self) -> None:
+        while True:
+            await asyncio.sleep(self._rule.log_look_seconds)
+            for service in self.services:
+                try:
+                    await asyncio.to_thread(shorten, service.command.log, longest_bytes=self._rule.longest_log_bytes)
+                except OSError as error:
+                    warn(f"{service.command.log} cannot be moved aside: {error}")
 
     def _give_up(self, message: str) -> None:
         self._failure = Unavailable(message)

@@ -39,11 +39,16 @@ def command(folder: Path, name: str, program: str, *, grace_seconds: float = 20.
 
 async def printed_ids(log: Path, lines: int = 1) -> list[int]:
     """Wait until the log has so many whole lines; return the process ids of the last."""
+    return [int(word) for word in (await printed_lines(log, lines))[-1].split()]
+
+
+async def printed_lines(log: Path, lines: int) -> list[str]:
+    """Wait until the log has so many whole lines; return those that it has."""
     async with asyncio.timeout(30):
         while True:
             printed = _lines(log)
             if len(printed) >= lines:
-                return [int(word) for word in printed[-1].split()]
+                return printed
             await asyncio.sleep(0.01)
 
 

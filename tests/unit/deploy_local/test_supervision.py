@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.supervision import RestartRule, Supervisor
+from deploy.local.supervision import SupervisionRule, Supervisor
 from shared.errors import Unavailable
 from tests.unit.deploy_local.processes import (
     DEAF,
@@ -19,10 +19,11 @@ from tests.unit.deploy_local.processes import (
     command,
     is_running,
     printed_ids,
+    printed_lines,
     until_gone,
 )
 
-QUICK = RestartRule(first_pause_seconds=0.01, longest_pause_seconds=0.02)
+QUICK = SupervisionRule(first_pause_seconds=0.01, longest_pause_seconds=0.02)
 
 
 async def test_leaving_stops_everything_in_reverse_order(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -127,3 +128,17 @@ def test_children_die_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
         launcher.kill()
         launcher.wait()
     asyncio.run(until_gone(child))
+
+
+async def test_a_log_is_moved_aside_while_its_service_runs(tmp_path: Path) -> None:
+    """The accident: an instance that is never stopped fills its disk with one log."""
+    rule = SupervisionRule(log_look_seconds=0.02, longest_log_bytes=1000)
+    talker = "import time\nwhile True: print('x' * 99, flush=True), time.sleep(0.002)"
+    async with Supervisor(rule) as supervisor:
+        service = await supervisor.start(command(tmp_path, "talker", talker))
+        process_id = service.process_id
+        moved = await printed_lines(tmp_path / "talker.log.2", 2)
+        assert service.process_id == process_id
+    assert sum(map(len, moved)) > 1000
+    assert {line.strip("x") for line in moved} == {"\n"}, "no hole where it was emptied"
+    assert not (tmp_path / "talker.log.6").exists()
