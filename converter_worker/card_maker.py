@@ -83,7 +83,7 @@ class CardMaker:
 
         False where one failed; the others are then left for later.
         """
-        if self._must_give_way() or self._next() is None or not self.queue.take():
+        if self._is_busy() or not (self._next() or self._needless()) or not self.queue.take():
             return True
         try:
             self._clean()
@@ -92,16 +92,16 @@ class CardMaker:
                     return False
             return True
         finally:
-            self._clean()
-            self.queue.give_back()
+            # Else another converter makes cards by now, and what is there is its own.
+            if self.queue.renew():
+                self._clean()
+                self.queue.give_back()
 
     def _next(self) -> tuple[Wish, Path | None] | None:
         """Return a variant that waits for a card, and the folder of what it is compared with."""
         published = list(self.store.manifests())
         shelf = ReferenceShelf(self.store)
-        wishes = self.queue.wishes(published, by_itself=self.settings.quality_cards)
-        shelf.clear([wish.label for wish in wishes])
-        for wish in wishes:
+        for wish in self.queue.wishes(published, by_itself=self.settings.quality_cards):
             reference = shelf.find(wish.manifest, published)
             if reference is not None or wish.is_asked_for:
                 return wish, reference
@@ -193,14 +193,15 @@ class CardMaker:
         return needed
 
     def _must_give_way(self) -> bool:
-        """Tell whether there is something more urgent; Redis is asked now and then only."""
-        if self.stopping.is_set() or self.activity.is_converting:
-            return True
+        """Tell whether there is something more urgent, or the lease is another's; Redis is asked now and then only."""
         now = time.monotonic()
         if now - self._asked_at < GIVE_WAY_SECONDS:
-            return False
+            return self.stopping.is_set() or self.activity.is_converting
         self._asked_at = now
-        return bool(self.jobs.unfinished()) or not self.queue.renew()
+        return self._is_busy() or not self.queue.renew()
+
+    def _is_busy(self) -> bool:
+        return self.stopping.is_set() or self.activity.is_converting or bool(self.jobs.unfinished())
 
     def _is_there(self, manifest: Manifest) -> bool:
         return (self.store.variant_dir(manifest.model, manifest.variant) / f"{MODEL_NAME}.bin").is_file()
@@ -208,9 +209,16 @@ class CardMaker:
     def _work_root(self) -> Path:
         return self.store.staging_dir(f"{WORK_PREFIX}{self.worker_id}")
 
+    def _needless(self) -> list[Path]:
+        """Return what is kept to be compared with, though no card is wanted any more that needs it.
+
+        Other converters' cards count too: this one may make none by itself.
+        """
+        return ReferenceShelf(self.store).needless(self.queue.asked())
+
     def _clean(self) -> None:
-        """Remove what cards at work left; only the holder of the lease calls it, and there is one."""
+        """Remove what cards left and need no more; only the holder of the lease calls it, and there is one."""
         root = self.store.path / STAGING_NAME
-        for folder in root.iterdir() if root.is_dir() else ():
-            if is_card_work(folder.name):
-                shutil.rmtree(folder, ignore_errors=True)
+        works = [folder for folder in root.iterdir() if is_card_work(folder.name)] if root.is_dir() else []
+        for folder in (*works, *self._needless()):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from converter_worker.reference_shelf import Label
 from shared import keys
 from shared.redis_client import SyncRedis
 from shared.schemas.models import Manifest
 
 LEASE_MS = 15_000
+#: Look and write in one step: in between the lease may run out, and another converter take it.
+_RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
+_GIVE_BACK = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,6 @@ class Wish:
         """``model:variant``."""
         return f"{self.manifest.model}:{self.manifest.variant}"
 
-    @property
-    def label(self) -> Label:
-        """What it is compared with."""
-        return Label.of(self.manifest)
-
 
 class QualityQueue:
     """Of one converter."""
@@ -42,27 +39,23 @@ class QualityQueue:
         return bool(self._redis.set(keys.QUALITY_LEASE, self._worker_id, px=LEASE_MS, nx=True))
 
     def renew(self) -> bool:
-        """Keep the lease if it is this converter's; False where another has it now."""
-        holder = self._redis.get(keys.QUALITY_LEASE)
-        if holder == self._worker_id:
-            self._redis.pexpire(keys.QUALITY_LEASE, LEASE_MS)
-        return holder in (None, self._worker_id)
+        """Keep the lease, also one that had run out and nobody took; False where another converter has it now."""
+        return bool(self._redis.eval(_RENEW, 1, keys.QUALITY_LEASE, self._worker_id, LEASE_MS)) or self.take()
 
     def give_back(self) -> None:
-        """Let another converter go on."""
-        if self._redis.get(keys.QUALITY_LEASE) == self._worker_id:
-            self._redis.delete(keys.QUALITY_LEASE)
+        """Let another converter go on, if the lease is this one's."""
+        self._redis.eval(_GIVE_BACK, 1, keys.QUALITY_LEASE, self._worker_id)
 
-    def is_taken(self) -> bool:
-        """Tell whether some converter makes cards."""
-        return bool(self._redis.exists(keys.QUALITY_LEASE))
+    def asked(self) -> frozenset[str]:
+        """Return the names of the variants whose cards an admin wants."""
+        return frozenset(name.decode() for name in cast(set[bytes], self._redis.smembers(keys.QUALITY_WANTED)))
 
     def wishes(self, published: Sequence[Manifest], *, by_itself: bool) -> list[Wish]:
         """Return who waits: what an admin asked for, then, where cards are made by themselves, what has none.
 
         Those of one source come one after the other, so that what FP16 says is computed once.
         """
-        asked = {name.decode() for name in cast(set[bytes], self._redis.smembers(keys.QUALITY_WANTED))}
+        asked = self.asked()
         wishes = [Wish(manifest, f"{manifest.model}:{manifest.variant}" in asked) for manifest in published]
         return sorted(
             (

@@ -6,7 +6,7 @@ cards of all its variants are made.
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -66,11 +66,17 @@ class ReferenceShelf:
                 return self._store.variant_dir(other.model, other.variant)
         return next((folder for folder, kept in self._kept() if kept == label), None)
 
-    def clear(self, wanted: Sequence[Label]) -> None:
-        """Remove what no variant waits for."""
-        for folder, label in list(self._kept()):
-            if label not in wanted:
-                shutil.rmtree(folder, ignore_errors=True)
+    def needless(self, asked: Collection[str]) -> list[Path]:
+        """Return what no variant without a card waits for, nor one of those that are `asked` for by name."""
+        # In this order: a variant is published before its reference comes here.
+        kept = list(self._kept())
+        wanted = {
+            Label.of(manifest)
+            for manifest in self._store.manifests()
+            if (manifest.quality is None and manifest.quality_problem is None)
+            or f"{manifest.model}:{manifest.variant}" in asked
+        }
+        return [folder for folder, label in kept if label not in wanted]
 
     def _kept(self) -> Iterator[tuple[Path, Label]]:
         if not self._root.is_dir():

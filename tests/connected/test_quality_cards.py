@@ -12,12 +12,13 @@ import pytest
 import redis
 from tokenizers import Tokenizer
 
+from converter_worker import card_maker
 from converter_worker.activity import Activity
 from converter_worker.card_maker import MAX_ATTEMPTS, CardMaker
 from converter_worker.cost_model import STANDING_BYTES
 from converter_worker.job_store import JobStore
 from converter_worker.memory_gate import MemoryGate
-from converter_worker.quality_queue import QualityQueue
+from converter_worker.quality_queue import LEASE_MS, QualityQueue
 from converter_worker.reference_shelf import Label, ReferenceShelf
 from converter_worker.stages import quality_texts
 from converter_worker.variant_index import VariantIndex
@@ -129,10 +130,46 @@ def test_a_job_without_fp16_leaves_its_base_until_the_card_is_made(
     write_bigram_ir(tmp_path / "base", 0.0)
     shelf = ReferenceShelf(store)
     shelf.put(Label.of(manifest), tmp_path / "base", store.staging_dir("conv_bigram"))
+    # The accident: a converter that makes no cards by itself cleared away what another one needed.
+    assert new_maker("w_2", quality_cards=False).make_all()
+    assert shelf.find(manifest, []) is not None
     assert maker.make_all()
     assert store.manifest("bigram", "int4").quality is not None
+    assert shelf.find(manifest, []) is None
+
+
+def test_a_base_that_no_card_needs_goes_once_nobody_makes_cards(
+    new_maker: Callable[..., CardMaker], store: ModelStore, state: redis.Redis, tmp_path: Path
+) -> None:
+    """It was removed while another converter, which had the lease, read it; and must not stay for ever either."""
+    manifest = publish_bigram(store, "int4", "int4", 0.2)
+    write_bigram_ir(tmp_path / "base", 0.0)
+    shelf = ReferenceShelf(store)
+    shelf.put(Label.of(manifest), tmp_path / "base", store.staging_dir("conv_bigram"))
+    store.delete("bigram", "int4")
+    maker = new_maker()
+    state.set(keys.QUALITY_LEASE, "another", px=60_000)
+    maker.make_all()
+    assert shelf.find(manifest, []) is not None
+    state.delete(keys.QUALITY_LEASE)
     maker.make_all()
     assert shelf.find(manifest, []) is None
+    assert not state.exists(keys.QUALITY_LEASE)
+
+
+def test_a_lease_that_ran_out_is_taken_again_or_anothers(state: redis.Redis) -> None:
+    """A converter that stood still went on without a lease: another took it, and cleared the first one's work away."""
+    one, other = QualityQueue(state, "w_1"), QualityQueue(state, "w_2")
+    assert one.take()
+    state.delete(keys.QUALITY_LEASE)
+    assert one.renew()
+    assert not other.take()
+    state.delete(keys.QUALITY_LEASE)
+    assert other.take()
+    assert not one.renew()
+    one.give_back()
+    assert state.get(keys.QUALITY_LEASE) == b"w_2"
+    assert 0 < state.pttl(keys.QUALITY_LEASE) <= LEASE_MS
 
 
 def test_what_an_admin_asks_for_and_cannot_be_measured_says_why(
@@ -183,6 +220,20 @@ def test_a_conversion_stops_the_card_and_the_card_comes_afterwards(
     assert state.hget(keys.QUALITY_ATTEMPTS, "bigram:fp16") == b"0"
     assert other.make_all()
     assert store.manifest("bigram", "fp16").quality is not None
+
+
+def test_a_converter_that_lost_the_lease_stops_and_leaves_the_others_work(
+    new_maker: Callable[..., CardMaker], store: ModelStore, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood still for longer than its lease, and on its way out cleared away what the new holder worked with."""
+    monkeypatch.setattr(card_maker, "GIVE_WAY_SECONDS", 0.0)
+    child, outcome = _begin_card(new_maker(), store)
+    theirs = store.staging_dir("quality_w_2")
+    state.set(keys.QUALITY_LEASE, "w_2", px=60_000)
+    outcome()
+    assert not psutil.pid_exists(child)
+    assert theirs.is_dir()
+    assert store.manifest("bigram", "fp16").quality is None
 
 
 def test_the_deletion_of_a_variant_ends_its_card(
