@@ -56,6 +56,9 @@ class PassingOn:
         view = self._jobs.find(ticket.conversion_id)
         if view is None or view.job.predicted is None or view.job.attempt != ticket.attempt or view.job.state in ENDED:
             return False
+        if ticket.claim_field in view.claims:
+            # Delivered once more, and done or at work elsewhere: it is dropped here.
+            return False
         needed = ticket_bytes(view.job.predicted, ticket.stage, ticket.variant)
         chosen = place(needed, self._registry.present(), self._registry.others(), passed_on=passed_on)
         try:

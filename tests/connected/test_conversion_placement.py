@@ -11,14 +11,19 @@ import pytest
 import redis
 
 from converter_worker.converter_registry import ConverterRegistry
+from converter_worker.job_store import JobStore, StageTicket
 from converter_worker.measurement import records_of
 from converter_worker.memory_gate import MemoryGate
+from converter_worker.passing_on import PassingOn
 from shared import keys
+from shared.schemas.conversion import ConversionJob, ConversionPlan
+from shared.schemas.conversion_figures import ConversionFigures, StageFigures
 from shared.schemas.converters import CONVERTER_LOST_MS, ConverterInfo
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.sample_bed import SampleBed, family_of, signal_all
 from tests.helpers.sample_checkpoint import write_sample_checkpoint
 from tests.helpers.services import wait_until
+from tests.helpers.written_job import write_job
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
 
@@ -135,6 +140,31 @@ async def test_what_waited_for_a_lost_converter_goes_back_to_all(redis_url: str,
     assert client.hkeys(keys.CONVERTERS) == [b"w-one"]
     one.leave()
     assert client.hkeys(keys.CONVERTERS) == []
+    client.close()
+
+
+async def test_a_stage_that_is_done_does_not_wait_for_a_larger_converter(redis_url: str, tmp_path: Path) -> None:
+    """A large converter did its stage and left, and the stage was delivered once more: the job that ran on failed."""
+    client = redis.Redis.from_url(redis_url)
+    jobs = JobStore(client, "w-large", 2.0)
+    needed = StageFigures(stage="export", memory_bytes=64 << 30, seconds=1.0)
+    job = ConversionJob(
+        conversion_id="conv_1",
+        plan=ConversionPlan(source_model="org/model", model="model", variants=()),
+        state="running",
+        created_ms=1,
+        predicted=ConversionFigures(memory_bytes=64 << 30, seconds=1.0, stages=(needed,)),
+    )
+    ticket = StageTicket(write_job(client, job), "export", 1)
+    jobs.claim(ticket)
+    jobs.complete(ticket)
+    sent: list[StageTicket] = []
+    small = registry(redis_url, "w-small", tmp_path)
+    passing_on = PassingOn(jobs, MemoryGate(1 << 30), small, lambda ticket, _: sent.append(ticket), 0.0)
+    assert not passing_on.is_elsewhere(ticket, passed_on=False)
+    assert jobs.claim(ticket) is None
+    passing_on.look_again()
+    assert sent == []
     client.close()
 
 

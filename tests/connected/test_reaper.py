@@ -12,12 +12,12 @@ from converter_worker.job_store import JobStore, StageTicket
 from converter_worker.reaper import Reaper
 from converter_worker.sweeper import Sweeper
 from shared import keys
-from shared.conversion_job import job_fields
 from shared.ids import new_id
 from shared.model_store import ModelStore
 from shared.redis_client import SyncRedis, create_sync_redis
 from shared.schemas.conversion import ConversionJob, ConversionPlan
 from shared.schemas.models import Recipe, VariantRequest
+from tests.helpers.written_job import write_job
 
 pytestmark = pytest.mark.connected
 LEASE_SECONDS = 0.05
@@ -35,19 +35,16 @@ def jobs(state: SyncRedis) -> JobStore:
     return JobStore(state, "w", LEASE_SECONDS)
 
 
-def write_job(state: SyncRedis) -> str:
+def write_lost_job(state: SyncRedis) -> str:
     """Write a job whose message is lost."""
     variant = VariantRequest(name="int4", weight_format="int4", recipe=Recipe(ratio=1.0))
     plan = ConversionPlan(source_model="org/model", model="model", variants=(variant,))
-    job = ConversionJob(conversion_id=new_id("conv"), plan=plan, state="queued", created_ms=1)
-    state.hset(keys.conversion_job(job.conversion_id), mapping=job_fields(job))  # type: ignore[arg-type]
-    state.zadd(keys.CONVERSIONS, {job.conversion_id: 1})
-    return job.conversion_id
+    return write_job(state, ConversionJob(conversion_id=new_id("conv"), plan=plan, state="queued", created_ms=1))
 
 
 def write_newer_job(state: SyncRedis) -> str:
     """Write a job with a recipe that has a field of which this version knows nothing."""
-    conversion_id = write_job(state)
+    conversion_id = write_lost_job(state)
     plan = orjson.loads(state.hget(keys.conversion_job(conversion_id), "plan") or b"")
     plan["variants"][0]["recipe"]["rotation"] = True
     state.hset(keys.conversion_job(conversion_id), "plan", orjson.dumps(plan))
@@ -56,7 +53,7 @@ def write_newer_job(state: SyncRedis) -> str:
 
 def test_the_reaper_outlives_what_breaks_a_round(state: SyncRedis, jobs: JobStore) -> None:
     """The broker is away for a moment, or a job is odd: the thread ended, and with it heartbeats and sweeping."""
-    conversion_id = write_job(state)
+    conversion_id = write_lost_job(state)
     sent: list[StageTicket] = []
     breaks: list[Exception] = [OperationalError("the broker is away"), ValueError("odd")]
     rounds, went_on = [0], threading.Event()
@@ -97,7 +94,7 @@ def test_a_job_of_a_newer_version_is_left_to_newer_converters(state: SyncRedis, 
 
     Nor may it be converted as if the recipe lacked what is not understood, or its work be cleared away.
     """
-    newer, known = write_newer_job(state), write_job(state)
+    newer, known = write_newer_job(state), write_lost_job(state)
     assert [view.job.conversion_id for view in jobs.unfinished()] == [known]
     assert jobs.claim(StageTicket(newer, "resolve", 1)) is None
     store = ModelStore(tmp_path)

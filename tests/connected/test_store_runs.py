@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from shared import keys
-from shared.conversion_job import job_fields
 from shared.schemas.conversion import ConversionJob, ConversionPlan, ConversionState
 from tests.helpers.command_line import environment_of, ovchat
 from tests.helpers.conversion_bed import ConversionBed
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import Gateway
 from tests.helpers.variants import publish_sample_variant
+from tests.helpers.written_job import write_job
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(120)]
 LONG_AGO = 1_700_000_000
@@ -53,15 +53,14 @@ def fill(folder: Path, size: int, *, age: int = LONG_AGO) -> Path:
     return folder
 
 
-def write_job(bed: ConversionBed, conversion_id: str, source: str, state: ConversionState) -> None:
+def write_taken_job(bed: ConversionBed, conversion_id: str, source: str, state: ConversionState) -> None:
     job = ConversionJob(
         conversion_id=conversion_id,
         plan=ConversionPlan(source_model=source, model="m", variants=()),
         state=state,
         created_ms=1,
     )
-    bed.redis.hset(keys.conversion_job(conversion_id), mapping=job_fields(job))  # type: ignore[arg-type]
-    bed.redis.zadd(keys.CONVERSIONS, {conversion_id: 1})
+    write_job(bed.redis, job)
     # Somebody works on it, as far as the reaper can see.
     bed.redis.hset(keys.conversion_job(conversion_id), "claim:1:export:", '"w"')
     bed.redis.set(keys.conversion_lease(conversion_id, "claim:1:export:"), "w", ex=60)
@@ -71,8 +70,8 @@ def test_what_nobody_needs_is_told_first_and_freed_on_request(bed: ConversionBed
     staging, hub = bed.store.path / ".staging", bed.folder / "hub"
     publish_sample_variant(bed.store.path, bed.redis_url, variant="int8")
     shutil.rmtree(staging)
-    write_job(bed, "conv_dead", "some/dead", "failed")
-    write_job(bed, "conv_live", "some/live", "running")
+    write_taken_job(bed, "conv_dead", "some/dead", "failed")
+    write_taken_job(bed, "conv_live", "some/live", "running")
     needless = [
         fill(staging / "conv_dead", 1000),
         fill(staging / "conv_unknown", 2000),

@@ -17,7 +17,7 @@ from gateway.conversions.planning import plan_conversion, plan_import
 from shared import keys
 from shared.calibration import calibration_texts
 from shared.catalog import Catalog
-from shared.conversion_job import event_from_fields, job_fields, job_from_fields
+from shared.conversion_job import event_from_fields, job_from_fields
 from shared.ids import new_id
 from shared.model_store import ModelStore
 from shared.schemas.conversion import (
@@ -30,6 +30,7 @@ from shared.schemas.conversion import (
 )
 from shared.settings import ConverterSettings
 from tests.helpers.services import Service, wait_until
+from tests.helpers.written_job import write_job
 
 
 class ConversionBed:
@@ -85,11 +86,7 @@ class ConversionBed:
             state="queued",
             created_ms=int(time.time() * 1000),
         )
-        # At once, as the gateway does it.
-        pipeline = self.redis.pipeline()
-        pipeline.hset(keys.conversion_job(job.conversion_id), mapping=job_fields(job))  # type: ignore[arg-type]
-        pipeline.zadd(keys.CONVERSIONS, {job.conversion_id: job.created_ms})
-        pipeline.execute()
+        write_job(self.redis, job)
         self.deliver(job.conversion_id)
         return job.conversion_id
 
