@@ -22,6 +22,7 @@ from converter_worker.converter_registry import ConverterRegistry
 from converter_worker.health import beat
 from converter_worker.job_store import JobStore
 from converter_worker.memory_gate import MemoryGate
+from converter_worker.now_and_then import NowAndThen
 from converter_worker.quality_queue import QualityQueue
 from converter_worker.reaper import Reaper
 from converter_worker.stage_runner import StageRunner
@@ -46,6 +47,9 @@ log = get_logger(__name__)
 
 #: How long to wait between tries while Redis is away at start.
 REDIS_RETRY_SECONDS = 1.0
+#: How often left-overs are looked for, and how often the index is compared with the store: Redis may have been restored
+#: from a backup, or a converter killed between a publication and its entry.
+SWEEP_SECONDS, REBUILD_SECONDS = 60.0, 300.0
 
 
 def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = StageRunner) -> int:
@@ -81,6 +85,7 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
     sweeper = Sweeper(jobs, store, settings.conversion_dir)
     if not _prepare(sweeper, index, registry, stopping):
         return 0
+    chores = (NowAndThen(sweeper.sweep, SWEEP_SECONDS), NowAndThen(index.rebuild, REBUILD_SECONDS))
     if settings.converter_preload:
         runners.preload()
     reaper = Reaper(
@@ -97,7 +102,8 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
         conversions.passing_on.look_again()
         beat(settings.data_dir)
         runners.end_idle()
-        sweeper.sweep_now_and_then()
+        for chore in chores:
+            chore.do_if_due()
 
     beat(settings.data_dir)
     reaping = threading.Thread(target=reaper.run, args=(stopping, after_round), name="reaper", daemon=True)

@@ -133,6 +133,8 @@ def publish(context: StepContext) -> list[StageTicket]:
         published = context.find_published(request, revision)
         if published is None:
             raise InternalError(f"The variant {request.name} was not made.")
+        # Whoever published it may have been killed before it was in the index.
+        context.index.refresh(published)
         result = publication.result_of(published, None)
     else:
         work = VariantWork.model_validate(

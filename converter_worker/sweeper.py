@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from converter_worker.job_store import JobStore
@@ -13,36 +11,19 @@ from shared.model_store import ModelStore
 
 log = get_logger(__name__)
 
-#: How often it is looked for left-overs.
-PERIOD_SECONDS = 60.0
 _CONVERSION_ID = re.compile(r"conv_[0-9a-f]{24}")
 
 
 class Sweeper:
     """Removes staging folders that belong to no unfinished job."""
 
-    def __init__(
-        self,
-        jobs: JobStore,
-        store: ModelStore,
-        scratch_dir: Path | None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, jobs: JobStore, store: ModelStore, scratch_dir: Path | None) -> None:
         self._jobs = jobs
         self._store = store
         self._scratch_dir = scratch_dir
-        self._clock = clock
-        self._swept_at = clock()
-
-    def sweep_now_and_then(self) -> None:
-        """Sweep if the last time is a while ago."""
-        if self._clock() - self._swept_at >= PERIOD_SECONDS:
-            self.sweep()
 
     def sweep(self) -> None:
         """Remove what belongs to no unfinished job; raises RedisError where that cannot be told."""
-        self._swept_at = self._clock()
         removed = len(self._store.clean_staging(keep=self._is_unfinished))
         if self._scratch_dir is not None and self._scratch_dir.is_dir():
             for folder in sorted(self._scratch_dir.iterdir()):

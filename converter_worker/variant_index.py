@@ -1,5 +1,6 @@
 """The index of published variants in Redis: a copy, quick to read, of what the store's manifests say."""
 
+import contextlib
 from typing import cast
 
 from shared import keys
@@ -22,18 +23,28 @@ class VariantIndex:
     def rebuild(self) -> int:
         """Make the index say what the manifests say; return how many variants there are.
 
-        A variant that is published meanwhile is not lost: only a name whose manifest is missing is removed.
+        A variant that is published meanwhile is not lost: only a name whose manifest is missing is removed, and none
+        where nobody ever wrote to the store, because its volume is not mounted.
         """
-        manifests = list(self._store.manifests())
-        for manifest in manifests:
-            self.put(manifest)
-        present = {f"{manifest.model}:{manifest.variant}" for manifest in manifests}
-        for raw in cast(list[bytes], self._redis.hkeys(keys.VARIANTS)):
-            model, _, variant = raw.decode().partition(":")
-            if f"{model}:{variant}" not in present and not self._is_published(model, variant):
+        known = cast(dict[bytes, bytes], self._redis.hgetall(keys.VARIANTS))
+        records = {record.key.encode(): record for record in map(VariantRecord.from_manifest, self._store.manifests())}
+        changed = [name for name, record in records.items() if known.get(name) != record.model_dump_json().encode()]
+        gone = [name for name in known if name not in records]
+        for name in changed:
+            model, _, variant = name.decode().partition(":")
+            with contextlib.suppress(VariantNotPublished, VariantCorrupt):
+                # Read again: its card may have come, or it was deleted.
+                self.refresh(self._store.manifest(model, variant))
+        if gone and not self._store.is_in_use:
+            log.warning("store_not_mounted", store=str(self._store.path), variants=len(gone))
+            gone = []
+        for name in gone:
+            model, _, variant = name.decode().partition(":")
+            if self._is_gone(model, variant):
                 self.remove(model, variant)
-        log.info("variants_indexed", variants=len(manifests))
-        return len(manifests)
+        if changed or gone:
+            log.info("variants_indexed", variants=len(records), changed=len(changed), gone=len(gone))
+        return len(records)
 
     def put(self, manifest: Manifest) -> None:
         """Add or replace a variant."""
@@ -43,7 +54,7 @@ class VariantIndex:
     def refresh(self, manifest: Manifest) -> None:
         """Put a variant again, unless it was deleted meanwhile."""
         self.put(manifest)
-        if not self._is_published(manifest.model, manifest.variant):
+        if self._is_gone(manifest.model, manifest.variant):
             self.remove(manifest.model, manifest.variant)
 
     def remove(self, model: str, variant: str) -> None:
@@ -79,9 +90,12 @@ class VariantIndex:
             pipeline.hdel(keys.TUNINGS, *tunings)
         pipeline.execute()
 
-    def _is_published(self, model: str, variant: str) -> bool:
+    def _is_gone(self, model: str, variant: str) -> bool:
+        """Tell whether there is no manifest; one that cannot be read may be read again, or is for the admin to see."""
         try:
             self._store.manifest(model, variant)
-        except (VariantNotPublished, VariantCorrupt):
+        except VariantNotPublished:
+            return True
+        except VariantCorrupt:
             return False
-        return True
+        return False

@@ -66,6 +66,11 @@ class ModelStore:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a converter ever wrote here; an empty folder may be where a volume is to be mounted."""
+        return (self.path / STAGING_NAME).is_dir()
+
     def variant_dir(self, model: str, variant: str) -> Path:
         """Return where a variant stands; names are checked, so that no path leads out of the store."""
         if not is_name(model) or not is_name(variant):

@@ -87,8 +87,11 @@ def test_what_is_published_is_not_made_again_nor_from_another_recipe_until_it_is
     bed: ConversionBed, tiny: Path
 ) -> None:
     (first,) = bed.wait_for_end(bed.submit(tiny, "int8", name="again")).results
+    # As if its converter had been killed before it was in the index.
+    bed.redis.hdel(keys.VARIANTS, "again:int8")
     (second,) = bed.wait_for_end(bed.submit(tiny, "int8", name="again")).results
     assert (first.already_published, second.already_published) == (False, True)
+    assert bed.redis.hexists(keys.VARIANTS, "again:int8")
     assert first.weights_bytes == second.weights_bytes
     other = {"name": "int8", "weight_format": "int8", "recipe": {"sym": True}}
     refused = bed.wait_for_end(bed.submit(tiny, other, name="again"))

@@ -220,8 +220,11 @@ def test_a_folder_without_tokenizer_ir_gets_one_and_a_second_import_finds_it_pub
     assert manifest.imported is not None
     assert manifest.imported.tokenizer_ir == "built"
     assert {"openvino_tokenizer.bin", "openvino_detokenizer.xml"} <= set(manifest.files)
+    # As if its converter had been killed before it was in the index.
+    bed.redis.hdel(keys.VARIANTS, "bare:int8")
     (result,) = bed.wait_for_end(bed.submit_import(folder)).results
     assert result.already_published
+    assert bed.redis.hexists(keys.VARIANTS, "bare:int8")
 
 
 def test_ir_that_openvino_cannot_read_is_refused_and_leaves_nothing(bed: ConversionBed, ready_made: Path) -> None:
