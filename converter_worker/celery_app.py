@@ -8,6 +8,9 @@ from shared.settings import ConverterSettings
 #: The broker hands a message out again after the stage's time limit and this much more. It is no failure detection: a
 #: dead worker is found by its lease (`reaper.py`).
 VISIBILITY_RESERVE_SECONDS = 3600
+#: What was under way on the store when its converter was killed is done again after this time; what takes longer is
+#: begun a second time elsewhere, without harm.
+STORE_VISIBILITY_SECONDS = 600
 
 
 def make_celery(settings: ConverterSettings, queue: str = keys.CONVERSION_QUEUE) -> Celery:
@@ -15,6 +18,13 @@ def make_celery(settings: ConverterSettings, queue: str = keys.CONVERSION_QUEUE)
 
     Nothing connects yet, and it is not made the current one.
     """
+    visibility: dict[str, object] = {
+        "visibility_timeout": settings.stage_time_limit_seconds + VISIBILITY_RESERVE_SECONDS
+    }
+    if queue == keys.STORE_QUEUE:
+        # Of its own, or the stages' time would count for its messages too, and its for theirs.
+        names = {f"{name}_key": f"{queue}.{name}" for name in ("unacked", "unacked_index", "unacked_mutex")}
+        visibility = {"visibility_timeout": STORE_VISIBILITY_SECONDS, **names}
     app = Celery("ovchat-converter", broker=settings.transport_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -38,7 +48,7 @@ def make_celery(settings: ConverterSettings, queue: str = keys.CONVERSION_QUEUE)
         broker_connection_max_retries=None,
         broker_transport_options={
             "global_keyprefix": keys.CELERY_PREFIX,
-            "visibility_timeout": settings.stage_time_limit_seconds + VISIBILITY_RESERVE_SECONDS,
+            **visibility,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
         },

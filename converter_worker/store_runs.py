@@ -32,15 +32,21 @@ class StoreRuns:
 
     def carry_out(self, run_id: str) -> None:
         """Carry a run out; one that is finished, or that nobody remembers, is left alone."""
-        raw = self.redis.get(keys.store_run(run_id))
-        run = StoreRun.model_validate_json(raw) if isinstance(raw, bytes) else None
-        if run is None or run.state in ("finished", "failed"):
+        run = self._find(run_id)
+        if run is None or _has_ended(run):
             log.info("store_run_dropped", run_id=run_id)
             return
-        run = run.model_copy(update={"state": "running"})
+        # One whose converter was killed goes on: what was freed stays told, what was only found is found again.
+        freed = tuple(item for item in run.leftovers if item.state == "freed")
+        run = run.model_copy(update={"state": "running", "leftovers": freed})
         self._write(run)
         try:
             for step in self._collect(run) if run.task == "gc" else self._verify(run):
+                told = self._find(run_id)
+                if told is not None and _has_ended(told):
+                    # It took so long that it was delivered again, and another converter was quicker.
+                    log.info("store_run_dropped", run_id=run_id)
+                    return
                 run = step
                 self._write(run)
         except PlatformError as error:
@@ -74,8 +80,9 @@ class StoreRuns:
             yield run
 
     def _verify(self, run: StoreRun) -> Iterator[StoreRun]:
+        checked = {(check.model, check.variant) for check in run.checks}
         for model, variant in self.store.names():
-            if run.model not in (None, model, f"{model}:{variant}"):
+            if run.model not in (None, model, f"{model}:{variant}") or (model, variant) in checked:
                 continue
             try:
                 self.store.check(model, variant, hashes=True)
@@ -102,5 +109,13 @@ class StoreRuns:
     def _hub_sources(self, sources: frozenset[str]) -> frozenset[str]:
         return frozenset(repository for source in sources if (repository := hub_repository(source)))
 
+    def _find(self, run_id: str) -> StoreRun | None:
+        raw = self.redis.get(keys.store_run(run_id))
+        return StoreRun.model_validate_json(raw) if isinstance(raw, bytes) else None
+
     def _write(self, run: StoreRun) -> None:
         self.redis.set(keys.store_run(run.run_id), run.model_dump_json(), ex=STORE_RUN_TTL_SECONDS)
+
+
+def _has_ended(run: StoreRun) -> bool:
+    return run.state in ("finished", "failed")

@@ -17,7 +17,7 @@ _RESTART_SECONDS = 5.0
 def serve_beside(app: Celery, name: str, stopping: threading.Event) -> None:
     """Serve the application's queue until the process ends, in a thread that ends with it.
 
-    What it is at work on then goes back into the queue, and is done again without harm.
+    What it is at work on then comes again after `STORE_VISIBILITY_SECONDS`, and is done again without harm.
     """
     app.conf.update(worker_enable_remote_control=False, worker_pool="solo")
 

@@ -1,0 +1,66 @@
+"""What becomes of work on the model store whose converter is killed."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+
+from converter_worker.celery_app import STORE_VISIBILITY_SECONDS, make_celery
+from converter_worker.job_store import JobStore
+from converter_worker.store_runs import StoreRuns
+from shared import keys
+from shared.model_store import ModelStore
+from shared.schemas.store import StoreRun, VariantCheck
+from shared.settings import ConverterSettings
+from tests.helpers.variants import publish_sample_variant
+
+pytestmark = pytest.mark.connected
+
+
+@pytest.fixture
+def state(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def test_a_lost_message_of_the_store_comes_back_in_minutes(
+    state: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A converter was killed while it deleted a variant: the message came back after seven hours, as a stage's does."""
+    settings = ConverterSettings(transport_redis_url=redis_url)
+    stages, store = make_celery(settings), make_celery(settings, keys.STORE_QUEUE)
+    store.send_task(keys.TASK_STORE_RUN, kwargs={"run_id": "run_1"}, queue=keys.STORE_QUEUE)
+
+    def waiting_after(seconds: float, app: Celery) -> int:
+        now = time.time() + seconds
+        monkeypatch.setattr("kombu.transport.redis.time", lambda: now)
+        with app.connection_for_read() as connection:
+            connection.default_channel.qos.restore_visible()
+        return state.llen(keys.CELERY_PREFIX + keys.STORE_QUEUE)
+
+    with store.connection_for_read() as killed:
+        assert killed.default_channel.basic_get(keys.STORE_QUEUE) is not None
+        assert waiting_after(STORE_VISIBILITY_SECONDS - 10, store) == 0
+        assert waiting_after(STORE_VISIBILITY_SECONDS + 10, stages) == 0
+        assert waiting_after(STORE_VISIBILITY_SECONDS + 10, store) == 1
+    store.close()
+    stages.close()
+
+
+def test_a_verification_that_comes_again_goes_on_where_it_was(
+    state: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """Half of it was in its record when its converter was killed: those variants were told twice."""
+    for variant in ("int4", "int8"):
+        publish_sample_variant(tmp_path / "models", redis_url, variant=variant)  # type: ignore[arg-type]
+    half = (VariantCheck(model="sample", variant="int4"),)
+    run = StoreRun(run_id="run_1", task="verify", state="running", checks=half)
+    state.set(keys.store_run("run_1"), run.model_dump_json())
+    jobs, settings = JobStore(state, "w", 2.0), ConverterSettings(data_dir=tmp_path)
+    StoreRuns(settings, state, jobs, ModelStore(tmp_path / "models")).carry_out("run_1")
+    told = StoreRun.model_validate_json(state.get(keys.store_run("run_1")) or b"")
+    assert told.state == "finished"
+    assert told.checks == (*half, VariantCheck(model="sample", variant="int8"))
