@@ -55,7 +55,7 @@ def test_a_verification_that_comes_again_goes_on_where_it_was(
 ) -> None:
     """Half of it was in its record when its converter was killed: those variants were told twice."""
     for variant in ("int4", "int8"):
-        publish_sample_variant(tmp_path / "models", redis_url, variant=variant)  # type: ignore[arg-type]
+        publish_sample_variant(tmp_path / "models", redis_url, variant=variant)
     half = (VariantCheck(model="sample", variant="int4"),)
     run = StoreRun(run_id="run_1", task="verify", state="running", checks=half)
     state.set(keys.store_run("run_1"), run.model_dump_json())
