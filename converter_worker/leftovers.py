@@ -88,8 +88,12 @@ class LeftoverSearch:
     def _damaged(self, name: str, folder: Path, problem: str) -> FoundLeftover:
         try:
             manifest = json.loads((folder / MANIFEST_NAME).read_text("utf-8"))
-        except (OSError, ValueError):
+        except ValueError:
             return self._leftover("damaged", name, folder, "its manifest cannot be read, so nobody can load it")
+        except OSError as error:
+            # The volume may be away for a moment, and the variant be whole.
+            reason = f"its manifest cannot be read now: {error.strerror or error}"
+            return self._leftover("damaged", name, folder, reason, keep=True)
         # Renamed or edited by hand, or published by a newer ovchat: its weights may be whole.
         reason = f"{problem} Mend its manifest, or remove its folder by hand."
         if isinstance(manifest, dict) and manifest.get("schema_version") not in (None, MANIFEST_SCHEMA):

@@ -56,21 +56,35 @@ def test_two_collections_at_once_do_not_fail(tmp_path: Path) -> None:
     assert [item.state for item in collect([leftover, leftover])] == ["freed", "kept"]
 
 
-def test_what_a_killed_collection_left_is_found_again(tmp_path: Path) -> None:
-    """A converter that was killed between the renaming and the removal left gigabytes that no collection saw."""
-    store = ModelStore(tmp_path / "models")
-    (store.path / "model" / "int4").mkdir(parents=True)
-    os.utime(store.path / "model" / "int4", (1, 1))
+def a_search(folder: Path) -> tuple[ModelStore, LeftoverSearch]:
+    store = ModelStore(folder / "models")
     search = LeftoverSearch(
         store=store,
         scratch=None,
-        hub_cache=tmp_path / "hub",
-        demo_folder=tmp_path / "demo",
+        hub_cache=folder / "hub",
+        demo_folder=folder / "demo",
         is_unfinished=lambda conversion_id: False,
         sources_in_use=frozenset,
         known_sources=frozenset,
         demo_source="org/demo",
     )
+    return store, search
+
+
+def test_a_variant_whose_manifest_cannot_be_read_now_is_kept(tmp_path: Path) -> None:
+    """A stale mount answered with errors for a moment: a collection would have freed every variant that it saw so."""
+    store, search = a_search(tmp_path)
+    (store.path / "model" / "int4" / "manifest.json").mkdir(parents=True)
+    (kept,) = collect(search.found())
+    assert (kept.kind, kept.state) == ("damaged", "kept")
+    assert (store.path / "model" / "int4").is_dir()
+
+
+def test_what_a_killed_collection_left_is_found_again(tmp_path: Path) -> None:
+    """A converter that was killed between the renaming and the removal left gigabytes that no collection saw."""
+    store, search = a_search(tmp_path)
+    (store.path / "model" / "int4").mkdir(parents=True)
+    os.utime(store.path / "model" / "int4", (1, 1))
     (orphan,) = search.found()
 
     def end_after_the_renaming() -> bool:
