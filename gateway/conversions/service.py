@@ -120,9 +120,10 @@ class ConversionService:
                 )
             raise _name_taken(plan.model, owner)
         if outcome == b"variant_taken":
+            what = f"{plan.model}:{detail.decode()}" if detail else f"A variant of {plan.model}"
             raise VariantExists(
-                f"{plan.model}:{detail.decode()} is on its way with another recipe or revision. Ask again when it has "
-                "ended, or choose another variant name.",
+                f"{what} is on its way with another recipe or revision. Ask again when it has ended, or choose another "
+                "variant name.",
                 param="variants",
             )
         if outcome == b"joined":
