@@ -69,8 +69,8 @@ def run(settings: ConverterSettings, make_runner: Callable[..., StageRunner] = S
         idle_seconds=settings.converter_idle_seconds,
     )
     gate = MemoryGate(settings.converter_memory_bytes, patience_seconds=settings.converter_patience_seconds)
-    work_folder = settings.conversion_dir or settings.store_path
-    registry = ConverterRegistry(transport, worker_id, gate, work_folder, settings.stage_slots)
+    folders = [settings.store_path] + ([settings.conversion_dir] if settings.conversion_dir else [])
+    registry = ConverterRegistry(transport, worker_id, gate, folders, settings.stage_slots)
     app = make_celery(settings)
     send = ticket_sender(app)
     conversions = Conversions(settings, jobs, store, catalog, index, runners, stacks, gate, registry, send, stopping)

@@ -11,7 +11,7 @@ from shared.errors import SourceCorrupt, SourceNotFound
 
 _LENGTH_BYTES = 8
 #: Of the types that every safetensors version has.
-_DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _MAX_HEADER_BYTES = 100 << 20
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "merges.txt")
 
@@ -120,7 +120,7 @@ def read_safetensors_header(file: Path) -> dict[str, TensorFacts]:
         raise SourceCorrupt(f"{file.name} is damaged: its header cannot be read.", param="source_model") from error
     for name, tensor in tensors.items():
         first, last = tensor.data_offsets
-        if (size_bytes := _DTYPE_BYTES.get(tensor.dtype)) and last - first != _product(tensor.shape) * size_bytes:
+        if (size_bytes := DTYPE_BYTES.get(tensor.dtype)) and last - first != _product(tensor.shape) * size_bytes:
             raise SourceCorrupt(
                 f"{file.name} is damaged: {name} has {last - first} bytes, which is not its shape's size.",
                 param="source_model",

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -19,11 +20,14 @@ log = get_logger(__name__)
 class ConverterRegistry:
     """Registers one converter and reads all of them; on the transport Redis, whose clock counts."""
 
-    def __init__(self, transport: SyncRedis, worker_id: str, gate: MemoryGate, work_folder: Path, slots: int) -> None:
+    def __init__(
+        self, transport: SyncRedis, worker_id: str, gate: MemoryGate, folders: Sequence[Path], slots: int
+    ) -> None:
+        """`folders` are those that a conversion writes to: its scratch and the store."""
         self._redis = transport
         self._worker_id = worker_id
         self._gate = gate
-        self._work_folder = work_folder
+        self._folders = folders
         self._slots = slots
 
     @property
@@ -33,7 +37,8 @@ class ConverterRegistry:
 
     def present(self) -> ConverterInfo:
         """Return what this converter has now."""
-        disk_bytes, disk_free_bytes = disk_space(self._work_folder)
+        # What fits the scratch alone would fill the store when it is published.
+        disk_bytes, disk_free_bytes = min(map(disk_space, self._folders), key=lambda space: space[1])
         return ConverterInfo(
             worker_id=self._worker_id,
             host=socket.gethostname(),

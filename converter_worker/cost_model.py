@@ -1,13 +1,14 @@
 """What a stage costs, as constants that were measured, and the formulas they stand in.
 
 Measured with the stage runner on random llamas (2 to 22 layers, 0.4M to 1.2B parameters, in float16, bfloat16 and
-float32) and on the demo model; `tests/large` and `tests/connected/test_conversion_figures.py` compare the formulas with
-measurements. Memory is the kernel's peak of the stage's process. Seconds are those of two cores of an AMD EPYC with
-nothing beside them; a converter corrects them by what its own jobs took.
+float32) and on the demo model; `tests/large`, `tests/families` and `tests/e2e/test_demo_figures.py` compare the
+formulas with measurements. Memory is the kernel's peak of the stage's process. Seconds are those of two cores of an AMD
+EPYC with nothing beside them; a converter corrects them by what its own jobs took.
 """
 
 from collections.abc import Callable
 
+from converter_worker.sharded_weights import SHARD_BYTES
 from converter_worker.stages.quantizer_cache import MAX_WEIGHTS_BYTES
 from converter_worker.weight_sizes import WeightSizes
 from shared.schemas.conversion_figures import Stage, StageFigures
@@ -40,8 +41,12 @@ _QUALITY_BYTES, _QUALITY_COPIES = 650_000_000, 2.1
 
 
 def unpack(sizes: WeightSizes) -> StageFigures:
-    """A GGUF file is mapped, and its weights are held in float16 until they are written."""
-    memory = LIBRARIES_BYTES + 2 * sizes.half_bytes + 4 * sizes.largest_elements
+    """A GGUF file is mapped and read to its end; its weights in float16 are held, and copied, a shard at a time.
+
+    What is mapped of a file of one shard was measured together with the copies.
+    """
+    of_shards = 2 * (SHARD_BYTES + 2 * sizes.largest_elements) + sizes.checkpoint_bytes
+    memory = LIBRARIES_BYTES + min(2 * sizes.half_bytes, of_shards) + 4 * sizes.largest_elements
     return _figures("download", None, memory, 1.0 + 8e-9 * sizes.half_bytes, part="gguf")
 
 
@@ -124,6 +129,14 @@ def together_bytes(peaks: list[int]) -> int:
     if len(peaks) < 2:
         return sum(peaks)
     return LIBRARIES_BYTES + sum(max(0, peak - LIBRARIES_BYTES) for peak in peaks)
+
+
+def imported(weights_bytes: int, request: VariantRequest, *, compares_engines: bool) -> tuple[StageFigures, ...]:
+    """The stages of ready-made IR: verify loads it, and the engines where they are compared."""
+    memory, seconds = _VERIFY_BYTES + int(_VERIFY_COPIES * weights_bytes), 1.0 + 1.2e-9 * weights_bytes
+    if compares_engines:
+        memory = max(memory, _CHECK_BYTES + int(_CHECK_COPIES * weights_bytes))
+    return (_figures("verify", request.name, memory, seconds),)
 
 
 COSTS_OF_VARIANT: tuple[Callable[[WeightSizes, VariantRequest], StageFigures], ...] = (compress, verify)

@@ -1,6 +1,5 @@
 """A GGUF file, written as a Hugging Face checkpoint folder."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from converter_worker.gguf_families import GgufFamily, family_of
 from converter_worker.gguf_file import GgufFile
 from converter_worker.gguf_rope import ROPE_FACTORS, rope_scaling
-from converter_worker.gguf_tokenizer import write_tokenizer
+from converter_worker.gguf_tokenizer import write_json, write_tokenizer
 from converter_worker.gguf_vocabulary import GGUFVocabulary, read_vocabulary
 from converter_worker.sharded_weights import write_weights
 from shared.errors import FamilyNotExported
@@ -37,8 +36,8 @@ def write_checkpoint(gguf_file: Path, folder: Path) -> None:
     family = family_of(file)
     vocabulary = read_vocabulary(file)
     write_tokenizer(vocabulary, folder)
-    _write_json(folder / "config.json", _config(file, family, vocabulary))
-    _write_json(folder / "generation_config.json", _generation_config(vocabulary))
+    write_json(folder / "config.json", _config(file, family, vocabulary))
+    write_json(folder / "generation_config.json", _generation_config(vocabulary))
     write_weights(_weights(file, family), folder)
 
 
@@ -136,7 +135,3 @@ def _tensor_name(gguf_name: str, family: GgufFamily) -> str:
         "model's own checkpoint.",
         param="source_model",
     )
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """The steps of an import: ready-made IR is fetched, checked, completed and published without a conversion."""
 
-import shutil
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -8,22 +7,23 @@ from pydantic import JsonValue
 from converter_worker import publication
 from converter_worker.chat_facts import chat_facts
 from converter_worker.end_tokens import add_end_tokens
+from converter_worker.engine_proof import is_unproven
 from converter_worker.ir_facts import IrFacts, check_weights, read_ir_facts
 from converter_worker.job_store import StageTicket
 from converter_worker.linked_files import link_or_copy
 from converter_worker.model_code import remove_code
+from converter_worker.prediction import predict_import
 from converter_worker.publication import VariantWork
-from converter_worker.source_steps import fetch
+from converter_worker.source_steps import fetch, settle
 from converter_worker.sources import HubSource, LocalGguf, resolve_source
 from converter_worker.stage_runner import StageStopped
 from converter_worker.step_context import StepContext
-from shared.errors import DiskFull, InternalError, SourceNotFound
+from shared.errors import InternalError, SourceNotFound
 from shared.schemas.models import Imported, VariantRequest
 
 #: All of a repository but its weights.
 _DESCRIPTIONS = ["*.json", "openvino*.xml", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 _ALL = [*_DESCRIPTIONS, "openvino*.bin"]
-_DISK_RESERVE_BYTES = 32 << 20
 
 
 def resolve(context: StepContext) -> list[StageTicket]:
@@ -67,7 +67,10 @@ def resolve(context: StepContext) -> list[StageTicket]:
     if context.find_published(request, revision) is not None:
         report(1.0, "published already")
         return [context.next("publish")]
-    _check_disk(context.work.path, facts.weights_bytes)
+    here, speed = context.registry.present(), context.registry.speed()
+    compares_engines = is_unproven(facts.config, context.stacks.default)
+    figures = predict_import(facts.weights_bytes, request, speed=speed, compares_engines=compares_engines)
+    settle(context, figures, here, speed)
     report(1.0, "fit for import")
     return [context.next("download")]
 
@@ -179,13 +182,3 @@ def _imported(facts: IrFacts, record: dict[str, JsonValue]) -> Imported:
             "has_chat_template": record["has_chat_template"],
         }
     )
-
-
-def _check_disk(folder: Path, weights_bytes: int) -> None:
-    """Refuse what will not fit, before anything is copied."""
-    free = shutil.disk_usage(folder).free
-    if free < weights_bytes + _DISK_RESERVE_BYTES:
-        raise DiskFull(
-            f"The import needs about {(weights_bytes + _DISK_RESERVE_BYTES) / 1e9:.1f} GB on the disk of the model "
-            f"store, {free / 1e9:.1f} GB are free. `ovchat models gc` shows what can be freed."
-        )

@@ -47,6 +47,19 @@ def predict_gguf(
     return figures.model_copy(update={"disk_bytes": (figures.disk_bytes or 0) + sizes.checkpoint_bytes})
 
 
+def predict_import(
+    weights_bytes: int, request: VariantRequest, *, speed: float = 1.0, compares_engines: bool = False
+) -> ConversionFigures:
+    """Foretell an import: it is copied, and loaded to be verified."""
+    stages = cost_model.imported(weights_bytes, request, compares_engines=compares_engines)
+    return ConversionFigures(
+        memory_bytes=cost_model.peak_bytes(stages, 1),
+        disk_bytes=weights_bytes,
+        seconds=round(sum(stage.seconds for stage in stages) * speed, 1),
+        stages=stages,
+    )
+
+
 def _predict(
     sizes: WeightSizes,
     variants: Sequence[VariantRequest],

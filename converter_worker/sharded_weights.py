@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-_SHARD_BYTES = 2 << 30
+SHARD_BYTES = 2 << 30
 _SINGLE = "model.safetensors"
 
 
 def write_weights(
-    weights: Iterable[tuple[str, NDArray[np.float16]]], folder: Path, *, shard_bytes: int = _SHARD_BYTES
+    weights: Iterable[tuple[str, NDArray[np.float16]]], folder: Path, *, shard_bytes: int = SHARD_BYTES
 ) -> None:
     """Write named weights into `folder` as transformers reads them."""
     shards: list[list[str]] = []

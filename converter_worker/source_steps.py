@@ -50,10 +50,12 @@ def resolve(context: StepContext) -> list[StageTicket]:
     if isinstance(source, LocalGguf):
         context.jobs.write(context.ticket, {f"note:{_GGUF}": str(source.file), "note:revision": source.revision})
         _foretell_gguf(context, read_gguf_header(source.file).tensors)
+        fetch_texts(context, plan.variants)
         return [context.next("download")]
     if isinstance(source, HubSource) and source.file is not None:
         context.jobs.write(context.ticket, {f"note:{_GGUF}": "", "note:revision": source.revision})
         _look_at_head(context, source.hub_id, source.revision, source.file)
+        fetch_texts(context, plan.variants)
         return [context.next("download")]
     on_hub = isinstance(source, HubSource)
     if isinstance(source, HubSource):
@@ -159,7 +161,7 @@ def _foretell(context: StepContext, facts: CheckpointFacts, missing: Sequence[Va
     )
     # Without shapes, of weights that are not in safetensors, the stages will tell.
     if figures is not None:
-        _settle(context, figures, here, speed)
+        settle(context, figures, here, speed)
 
 
 def _foretell_gguf(context: StepContext, tensors: Mapping[str, TensorFacts]) -> None:
@@ -167,10 +169,11 @@ def _foretell_gguf(context: StepContext, tensors: Mapping[str, TensorFacts]) -> 
         return
     here, speed = context.registry.present(), context.registry.speed()
     figures = predict_gguf(tensors, context.plan.variants, slots=here.slots, speed=speed)
-    _settle(context, figures, here, speed)
+    settle(context, figures, here, speed)
 
 
-def _settle(context: StepContext, figures: ConversionFigures, here: ConverterInfo, speed: float) -> None:
+def settle(context: StepContext, figures: ConversionFigures, here: ConverterInfo, speed: float) -> None:
+    """Write what was foretold into the job, and refuse what no converter has."""
     context.reporter("preflight").tell_figures(figures, {"note:speed": speed})
     check_resources(figures, [here, *context.registry.others()])
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from converter_worker.model_code import is_refused_code, remote_code_needed
-from converter_worker.redaction import without_secrets
+from converter_worker.redaction import first_line
 from shared.errors import (
     DiskFull,
     InternalError,
@@ -18,7 +18,6 @@ from shared.errors import (
 )
 from shared.model_store import write_error
 
-_MESSAGE_LENGTH = 300
 #: What the system says of a file that cannot be read or written, whatever the stage was about.
 _FILE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
@@ -72,10 +71,10 @@ def platform_error(error: BaseException, stage: str, work_folder: Path) -> Platf
         if found is DiskFull:
             return _disk_full(work_folder)
         if found is not None:
-            return found(f"The {stage} stage: {_brief(cause)}")
+            return found(f"The {stage} stage: {first_line(cause)}")
     if disk_is_full(work_folder):
         return _disk_full(work_folder)
-    return InternalError(f"The {stage} stage failed: {type(error).__name__}: {_brief(error)}")
+    return InternalError(f"The {stage} stage failed: {type(error).__name__}: {first_line(error)}")
 
 
 def file_error(error: OSError, stage: str, folder: Path) -> PlatformError:
@@ -110,8 +109,3 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _by_message(message: str) -> type[PlatformError] | None:
     lower = message.lower()
     return next((kind for part, kind in _BY_MESSAGE if part in lower), None)
-
-
-def _brief(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return without_secrets(lines[0] if lines else type(error).__name__)[:_MESSAGE_LENGTH]

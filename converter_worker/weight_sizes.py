@@ -3,12 +3,12 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
-from converter_worker.checkpoint_facts import CheckpointFacts, TensorFacts
+from converter_worker.checkpoint_facts import DTYPE_BYTES, CheckpointFacts, TensorFacts
 from shared.schemas.models import Recipe, VariantRequest
 
-_DTYPE_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I8": 1, "U8": 1}
 #: Tables and the last layer stay in 8 bits in an int4 variant; so does whatever is no matrix stay as it is.
 _STAYS_INT8 = re.compile(r"(embed|token_embd|lm_head|wte|wpe|embed_out|output_layer|^output\.weight)")
 _LAST_LAYER = re.compile(r"(lm_head|embed_out|output_layer|^output\.weight)")
@@ -29,7 +29,8 @@ class WeightSizes:
     """Bytes of the weights in each form; all that a checkpoint's headers tell of its size.
 
     `widened_elements` are those of 16 bits that the exporter makes float32: experts that are stacked in one weight.
-    `is_float16` is about the base IR, which then is the fp16 variant.
+    `is_float16` is about the base IR, which then is the fp16 variant. `layers` are the elements of all that is
+    compressed, tables included, by the names that recipes call them.
     """
 
     checkpoint_bytes: int
@@ -44,6 +45,7 @@ class WeightSizes:
     vocabulary: int
     is_float16: bool
     is_float32: bool
+    layers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def base_bytes(self) -> int:
@@ -71,12 +73,26 @@ class WeightSizes:
             return self.half_bytes
         # What is no matrix (normalization, biases) keeps its precision, four bytes at most.
         rest = 4 * (self.elements - self.matrix_elements - self.table_elements)
+        kept_bytes = 4 if self.is_float32 else 2
+        kept_tables, kept_matrices = self._kept_elements(request.recipe)
+        rest += kept_bytes * (kept_tables + kept_matrices) + self.rows * _ROW_BYTES
+        tables, matrices = self.table_elements - kept_tables, self.matrix_elements - kept_matrices
         if request.weight_format == "int8":
-            return self.matrix_elements + self.table_elements + self.rows * _ROW_BYTES + rest
+            return matrices + tables + rest
         share = 1.0 if request.recipe.ratio is None else request.recipe.ratio
-        four_bits = self.matrix_elements * self._group_bits(request.recipe) / 8
-        rows = self.rows * _ROW_BYTES
-        return int(share * four_bits + (1 - share) * self.matrix_elements + self.table_elements + rows + rest)
+        backup_bytes = kept_bytes if request.recipe.backup_precision == "none" else 1
+        four_bits = matrices * self._group_bits(request.recipe) / 8
+        return int(share * four_bits + backup_bytes * ((1 - share) * matrices + tables) + rest)
+
+    def _kept_elements(self, recipe: Recipe) -> tuple[int, int]:
+        """Return the elements of tables and of other matrices that a recipe leaves as they are."""
+        kept = {
+            layer: elements
+            for layer, elements in self.layers.items()
+            if any(fnmatchcase(layer, pattern) for pattern in recipe.ignored_layers or ())
+        }
+        tables = sum(elements for layer, elements in kept.items() if _STAYS_INT8.search(layer))
+        return tables, sum(kept.values()) - tables
 
     def _group_bits(self, recipe: Recipe) -> float:
         group_size = recipe.group_size or _DEFAULT_GROUP_SIZE
@@ -109,6 +125,7 @@ def weight_sizes(facts: CheckpointFacts) -> WeightSizes | None:
         vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
         is_float16=not stacked and any(tensor.dtype == "F16" for tensor in tensors.values()),
         is_float32=any(tensor.dtype in ("F32", "F64") and len(tensor.shape) > 1 for tensor in tensors.values()),
+        layers={name.removesuffix(".weight"): elements[name] for name in layers},
     )
 
 
@@ -127,4 +144,4 @@ def _unpacked(tensors: Mapping[str, TensorFacts]) -> dict[str, TensorFacts]:
 
 def tensor_bytes(tensor: TensorFacts) -> int:
     """Return the size of one weight in the checkpoint."""
-    return math.prod(tensor.shape) * _DTYPE_BYTES.get(tensor.dtype, 2)
+    return math.prod(tensor.shape) * DTYPE_BYTES.get(tensor.dtype, 2)

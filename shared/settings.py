@@ -156,7 +156,8 @@ class ConverterSettings(CommonSettings):
         description="Colon-separated folders below which an admin may name a checkpoint folder; none where empty.",
     )
     conversion_dir: Path | None = Field(
-        None, description="Scratch folder of conversions; `MODEL_STORE/.staging` where not set."
+        None,
+        description="Scratch folder of conversions, one for all converters; `MODEL_STORE/.staging` where not set.",
     )
     stage_time_limit_seconds: int = Field(
         6 * 3600, ge=60, description="Longest time that one stage of a conversion may take."

@@ -3,11 +3,12 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from converter_worker.checkpoint_facts import TENSORS, TensorFacts, read_facts
+from converter_worker.ir_facts import check_weights, read_ir_facts
 from converter_worker.size_text import gigabytes
 from converter_worker.source_forms import refuse_other_forms
 from converter_worker.stages.contract import ReportProgress, StageMessage
@@ -131,20 +132,34 @@ def _patterns(arguments: Arguments, files: Iterable[str]) -> list[str]:
 
 
 def _kept_snapshot(arguments: Arguments) -> Path | None:
-    """Return what was fetched before where that is a whole checkpoint, for machines without a network."""
+    """Return what was fetched before where that is all that is asked for, for machines without a network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    if arguments.patterns:
-        return None
     try:
         folder = Path(snapshot_download(arguments.source_model, revision=arguments.revision, local_files_only=True))
+        if arguments.patterns:
+            return folder if _has_files_of(arguments.patterns, folder) else None
         facts = read_facts(folder)
     except (LocalEntryNotFoundError, PlatformError):
         return None
     if arguments.tensors_file is not None:
         arguments.tensors_file.write_bytes(TENSORS.dump_json(dict(facts.tensors)))
     return folder
+
+
+def _has_files_of(patterns: Sequence[str], folder: Path) -> bool:
+    """Tell whether a snapshot holds the one file that is asked for, or the IR, with its weights where those are.
+
+    Raises:
+        PlatformError: what is there is not whole.
+    """
+    if len(patterns) == 1:
+        return (folder / patterns[0]).is_file()
+    facts = read_ir_facts(folder)
+    if any(pattern.endswith(".bin") for pattern in patterns):
+        check_weights(folder, facts)
+    return True
 
 
 def _remote_headers(name: str, revision: str | None, token: str | None) -> dict[str, TensorFacts]:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from converter_worker.stages.compiled_variant import CompiledVariant
+from converter_worker.redaction import first_line
+from converter_worker.stages.compiled_variant import EXACT, CompiledVariant
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from shared.catalog.engines import load_engine_facts
 from shared.errors import VerificationFailed
@@ -30,11 +31,7 @@ NEW_TOKENS = 8
 #: The engines, the best first.
 PREFERENCE: tuple[EngineName, ...] = ("continuous_batching", "stateful", "optimum")
 #: What rounds nothing; the defaults of some processors are bf16, an 8-bit cache and 8-bit activations.
-_FULL_PRECISION = {
-    "INFERENCE_PRECISION_HINT": "f32",
-    "KV_CACHE_PRECISION": "f32",
-    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-}
+_FULL_PRECISION = {name: value for name, value in EXACT.items() if name != "PERFORMANCE_HINT"}
 #: Enough for the prompt and the answer, and far less than the runtime would take.
 _KV_BLOCKS = 32
 
@@ -88,7 +85,7 @@ def check_engines(variant_dir: Path, prompt_ids: list[int], engines: Sequence[En
         try:
             outputs[engine] = _ENGINES[engine](variant_dir, prompt_ids)
         except (RuntimeError, ValueError) as error:
-            failures.append(f"{engine} fails ({_first_line(error)})")
+            failures.append(f"{engine} fails ({first_line(error)})")
             continue
         if outputs[engine] == reference:
             return EngineCheck(engine=engine, reference=reference, outputs=outputs)
@@ -184,7 +181,3 @@ def _first_difference(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
     """Return the number, from 1, of the first token that is another one."""
     pairs = zip(found, wanted, strict=False)
     return next((number for number, (one, other) in enumerate(pairs, start=1) if one != other), len(found) + 1)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

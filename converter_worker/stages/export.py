@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from converter_worker.package_versions import package_versions
+from converter_worker.redaction import first_line
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from converter_worker.stages.ir_files import MODEL_NAME, check_ir
 from converter_worker.stages.whole_weights import whole_weights
@@ -65,7 +66,7 @@ def run(raw_arguments: dict[str, object], report: ReportProgress) -> Result:
             )
         except ValueError as error:
             if "unsupported architecture" in str(error) or "only supports the tasks" in str(error):
-                raise NotCausalLm(f"The exporter does not support this model: {_first_line(error)}") from error
+                raise NotCausalLm(f"The exporter does not support this model: {first_line(error)}") from error
             raise
     xml_file = arguments.output_dir / f"{MODEL_NAME}.xml"
     base_bytes = check_ir(xml_file)
@@ -98,7 +99,3 @@ def _progress_hooks(report: ReportProgress) -> Iterator[None]:
         yield
     finally:
         TasksManager.get_model_from_task, convert._save_model = load, save
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:300]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from converter_worker.model_code import is_refused_code, remote_code_needed
+from converter_worker.redaction import first_line
 from converter_worker.stages.chat_files import ChatFacts, write_chat_files
 from converter_worker.stages.contract import ReportProgress, StageMessage
 from converter_worker.stages.tokenizer_ir import TOKENIZER_IR_FILES, keep_tokenizer_ir
@@ -70,14 +71,14 @@ def _load_fast(arguments: Arguments) -> Any:
     except (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
         if is_refused_code(error):
             raise remote_code_needed() from error
-        raise TokenizerMissing(f"The model has no tokenizer that can be loaded: {_first_line(error)}") from error
+        raise TokenizerMissing(f"The model has no tokenizer that can be loaded: {first_line(error)}") from error
     if tokenizer.is_fast:
         return tokenizer
     try:
         backend = convert_slow_tokenizer(tokenizer)
     except (ValueError, ImportError, AttributeError) as error:
         raise TokenizerMissing(
-            f"No fast tokenizer can be made of {type(tokenizer).__name__}: {_first_line(error)}"
+            f"No fast tokenizer can be made of {type(tokenizer).__name__}: {first_line(error)}"
         ) from error
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, chat_template=tokenizer.chat_template, **tokenizer.special_tokens_map
@@ -103,7 +104,3 @@ def _tokenizer_class(source_dir: Path) -> str | None:
     config = json.loads(config_file.read_text("utf-8"))
     name = config.get("tokenizer_class")
     return name if isinstance(name, str) else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -264,6 +264,17 @@ def test_a_gguf_file_of_the_hub_is_a_source(bed: ConversionBed) -> None:
     assert bed.wait_for_end(bed.submit(source, "int8")).results[0].already_published
 
 
+def test_a_gguf_file_is_not_fetched_for_texts_that_are_gone(bed: ConversionBed, hub: ModelHub) -> None:
+    """The accident: the texts are looked for when everything else is made, and the job fails then."""
+    hub.requests.clear()
+    recipe = {"group_size": 32, "awq": True, "dataset": "texts:" + "0" * 64}
+    variant = {"name": "int4", "weight_format": "int4", "recipe": recipe}
+    job = bed.wait_for_end(bed.submit("someone/Tiny-GGUF/tiny.Q8_0.gguf", variant, name="texts-gone"))
+    assert job.error is not None
+    assert job.error.code == "calibration_unavailable"
+    assert not [line for line in hub.requests if ".gguf" in line and " 200 " in line]
+
+
 @pytest.mark.parametrize(
     ("source", "code", "advice"),
     [

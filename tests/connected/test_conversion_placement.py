@@ -117,7 +117,7 @@ def job_hash(bed: SampleBed, conversion_id: str) -> dict[bytes, bytes]:
 
 
 def registry(url: str, worker_id: str, folder: Path) -> ConverterRegistry:
-    return ConverterRegistry(redis.Redis.from_url(url), worker_id, MemoryGate(4 << 30), folder, 1)
+    return ConverterRegistry(redis.Redis.from_url(url), worker_id, MemoryGate(4 << 30), [folder], 1)
 
 
 async def test_what_waited_for_a_lost_converter_goes_back_to_all(redis_url: str, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def fetch(tmp_path: Path, hub: ModelHub, monkeypatch: pytest.MonkeyPatch) -> Ite
         revision: str | None = None,
         token: str = "",
         tensors_file: Path | None = None,
+        patterns: tuple[str, ...] = (),
         note: Callable[[StageRunner, float | None, str], None] = lambda runner, progress, message: None,
     ) -> Path:
         runner = StageRunner(lazy=True)
@@ -63,6 +64,7 @@ def fetch(tmp_path: Path, hub: ModelHub, monkeypatch: pytest.MonkeyPatch) -> Ite
             "source_model": name,
             "revision": revision,
             "tensors_file": None if tensors_file is None else str(tensors_file),
+            "patterns": list(patterns),
         }
         stage_run = StageRun(
             "download",
@@ -154,6 +156,18 @@ def test_what_was_fetched_before_needs_no_hub(
     with pytest.raises(PlatformError, match="not on this machine"):
         fetch("some/large")
     assert time.monotonic() - started < 30
+
+
+def test_one_file_that_was_fetched_before_needs_no_hub(
+    fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GGUF file is fetched."""
+    folder = fetch("some/small", patterns=("tokenizer.json",))
+    assert not (folder / "model.safetensors").exists()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch("some/small", patterns=("tokenizer.json",)) == folder
+    with pytest.raises(SourceNotFound, match="not on this machine"):
+        fetch("some/small", patterns=("model.safetensors",))
 
 
 def test_half_a_snapshot_is_none(fetch: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

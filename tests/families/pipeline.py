@@ -54,7 +54,7 @@ class Pipeline:
         self._state = create_sync_redis("families", self._server.url)
         self._catalog = load_catalog()
         memory = MemoryGate(None)
-        registry = ConverterRegistry(self._state, _WORKER_ID, memory, self.folder, slots=1)
+        registry = ConverterRegistry(self._state, _WORKER_ID, memory, [self.folder], slots=1)
         registry.beat()
         self._conversions = Conversions(
             self._settings,

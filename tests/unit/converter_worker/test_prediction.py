@@ -5,10 +5,10 @@ import math
 import pytest
 
 from converter_worker.checkpoint_facts import CheckpointFacts, TensorFacts
-from converter_worker.cost_model import LIBRARIES_BYTES, quality_bytes, together_bytes
+from converter_worker.cost_model import LIBRARIES_BYTES, compress, export, quality_bytes, together_bytes, unpack
 from converter_worker.demo_model import find_packaged_gguf
 from converter_worker.gguf_header import read_gguf_header
-from converter_worker.prediction import needed_bytes, predict, predict_gguf, ticket_bytes
+from converter_worker.prediction import needed_bytes, predict, predict_gguf, predict_import, ticket_bytes
 from converter_worker.weight_sizes import weight_sizes
 from shared.schemas.models import Recipe, VariantRequest
 from tests.helpers import large_llama
@@ -122,6 +122,41 @@ def test_half_the_layers_in_eight_bits_is_between() -> None:
     mixed = INT4.model_copy(update={"recipe": Recipe(sym=False, group_size=32, ratio=0.5)})
     low, middle, high = (sizes.variant_bytes(request) for request in (INT4, mixed, INT8))
     assert math.isclose(middle, (low + high) / 2, rel_tol=0.01)
+
+
+def test_what_a_recipe_leaves_as_it_is_keeps_its_size() -> None:
+    sizes = weight_sizes(llama("F16", 1024, 8))
+    assert sizes is not None
+    layers = len([name for name in sizes.layers if ".layers.0." in name])
+    assert layers > 0
+    none_left = Recipe(sym=False, group_size=32, backup_precision="none")
+    plain, tables_left, first_left, all_left = (
+        sizes.variant_bytes(INT4.model_copy(update={"recipe": recipe}))
+        for recipe in (
+            Recipe(sym=False, group_size=32),
+            none_left,
+            Recipe(sym=False, group_size=32, ignored_layers=("*.layers.0.*",)),
+            Recipe(sym=False, group_size=32, ignored_layers=("*",)),
+        )
+    )
+    assert tables_left - plain == sizes.table_elements, "two bytes instead of one"
+    first = sum(elements for name, elements in sizes.layers.items() if ".layers.0." in name)
+    assert first_left - plain == pytest.approx(first * (2 - (4 + 20 / 32) / 8), rel=0.01)
+    assert all_left == pytest.approx(sizes.half_bytes, rel=0.03)
+
+
+def test_a_large_file_is_unpacked_in_the_memory_of_its_shards() -> None:
+    """The accident: eight billion parameters are foretold twice what they take, and refused where they fit."""
+    sizes = weight_sizes(llama("F16", 4096, 32))
+    assert sizes is not None
+    assert sizes.half_bytes > 8e9
+    assert unpack(sizes).memory_bytes < 1.2 * max(export(sizes).memory_bytes, compress(sizes, INT8).memory_bytes)
+
+
+def test_an_import_needs_what_its_verification_does() -> None:
+    figures = predict_import(16_000_000_000, INT8)
+    assert needed_bytes(figures, "verify", "int8") == figures.memory_bytes > 16e9
+    assert needed_bytes(predict_import(16_000_000_000, INT8, compares_engines=True), "verify", "int8") > 33e9
 
 
 def test_compressions_side_by_side_share_their_libraries() -> None:
