@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from converter_worker.checkpoint_facts import TENSORS
 from converter_worker.stage_runner import StageRun, StageRunner
@@ -60,7 +61,7 @@ def fetch(tmp_path: Path, hub: ModelHub, monkeypatch: pytest.MonkeyPatch) -> Ite
     ) -> Path:
         runner = StageRunner(lazy=True)
         runners.append(runner)
-        arguments = {
+        arguments: dict[str, JsonValue] = {
             "source_model": name,
             "revision": revision,
             "tensors_file": None if tensors_file is None else str(tensors_file),
