@@ -57,8 +57,7 @@ class StoreClient:
             LoadFailed: the service does not take the key, or its certificate is not believed.
             StoreUnavailable: it cannot be reached, or broke off; the chunks raise it too.
         """
-        connection = self._connection()
-        try:
+        with contextlib.closing(self._connection()) as connection:
             headers = {**self._headers, **({"Range": f"bytes={first_byte}-"} if first_byte else {})}
             path = quote(f"{self._path}/{model}/{variant}/{name}")
             try:
@@ -66,11 +65,11 @@ class StoreClient:
                 answer = connection.getresponse()
             except _BROKEN as error:
                 raise self._unavailable(error) from error
-            self._check(answer, f"{model}/{variant}/{name}")
-            begins = first_byte if answer.status == HTTPStatus.PARTIAL_CONTENT else 0
-            yield Download(begins, self._chunks(answer))
-        finally:
-            connection.close()
+            # It keeps the socket open beyond the connection where it was not read to its end.
+            with answer:
+                self._check(answer, f"{model}/{variant}/{name}")
+                begins = first_byte if answer.status == HTTPStatus.PARTIAL_CONTENT else 0
+                yield Download(begins, self._chunks(answer))
 
     def _chunks(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         try:

@@ -1,5 +1,6 @@
 """Variants that are fetched from a `store` service: whole or not there, once a host, and never more than fit."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -133,7 +134,7 @@ def test_what_was_fetched_is_served_while_the_store_is_away(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_is_an_error_and_the_cache_stays_as_it_was(
-    new_supply: Supply, platform: ModelStore, tmp_path: Path
+    new_supply: Supply, platform: ModelStore, server: StoreServer, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -149,6 +150,19 @@ def test_a_full_disk_is_an_error_and_the_cache_stays_as_it_was(
         # Nobody uses the other one any more.
         hold(supply, "large:int8").close()
         assert names(disk) == ["large:int8"]
+        # There was room when it began.
+        supply.files.delete("large", "int8")
+        server.hold_after_bytes = 2 * MIB
+        with ThreadPoolExecutor(1) as thread:
+            fetched = thread.submit(hold, supply)
+            assert server.held.wait(10)
+            with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+                while filler.write(bytes(MIB // 8)):
+                    pass
+            server.go_on.set()
+            with pytest.raises(DiskFull, match=r"became full while demo:int8 was fetched"):
+                fetched.result(20)
+        assert (names(disk), left_overs(disk)) == ([], [])
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 

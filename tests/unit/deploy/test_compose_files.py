@@ -110,7 +110,7 @@ def test_the_example_names_what_compose_reads_and_nothing_else() -> None:
     passed = {name for s in services for name, value in _environment(s).items() if value is None}
     read = passed | set(re.findall(r"\$\{([A-Z_]+)", text)) - {"REVISION"}
     example = (ROOT / "deploy" / ".env.example").read_text("utf-8")
-    named = set(re.findall(r"^#?([A-Z_]+)=", example, flags=re.MULTILINE)) - {"COMPOSE_PROJECT_NAME"}
+    named = set(re.findall(r"^#?([A-Z_]+)=", example, flags=re.MULTILINE)) - {"COMPOSE_PROJECT_NAME", "COMPOSE_FILE"}
     assert named == read
 
 
