@@ -1,6 +1,6 @@
 # Grafana with its data source and the platform's dashboard. Profile `monitoring`.
 # Written for the classic builder and BuildKit alike. Context: the repository's root.
-ARG GRAFANA_IMAGE=grafana/grafana:12.1.1
+ARG GRAFANA_IMAGE=grafana/grafana:12.4.0
 FROM ${GRAFANA_IMAGE}
 USER root
 COPY deploy/docker/harden /usr/local/sbin/ovchat-harden

@@ -1,6 +1,6 @@
 # Prometheus with the platform's scrape configuration and alert rules. Profile `monitoring`.
 # Written for the classic builder and BuildKit alike. Context: the repository's root.
-ARG PROMETHEUS_IMAGE=prom/prometheus:v3.5.0
+ARG PROMETHEUS_IMAGE=prom/prometheus:v3.13.5
 FROM ${PROMETHEUS_IMAGE}
 USER root
 COPY deploy/docker/harden /usr/local/sbin/ovchat-harden

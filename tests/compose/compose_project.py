@@ -178,6 +178,17 @@ class ComposeProject:
             assert time.monotonic() < deadline, f"{container} is not started again"
             time.sleep(0.1)
 
+    def published(self) -> dict[str, set[str]]:
+        """Return the addresses of this host that services with published ports listen on."""
+        template = '{{index .Config.Labels "com.docker.compose.service"}} {{json .HostConfig.PortBindings}}'
+        lines = (line.partition(" ") for line in self.inspect(template, *self.containers()))
+        found = [(service, json.loads(bindings) or {}) for service, _, bindings in lines]
+        return {
+            service: {binding["HostIp"] for bound in bindings.values() for binding in bound}
+            for service, bindings in found
+            if bindings
+        }
+
     def inspect(self, template: str, *containers: str) -> list[str]:
         """Return what the engine tells of each container."""
         return _run(["docker", "inspect", "--format", template, *containers]).stdout.splitlines() if containers else []
@@ -193,10 +204,14 @@ def docker(*arguments: str) -> str:
 
 
 def stand_in_images() -> None:
-    """Have the engine's script make images in the place of Redis' and nginx' own where no registry can be reached."""
-    engine = str(ROOT / "deploy" / "bin" / "docker-engine")
-    _run([engine, "standin", "redis:7-bookworm", "redis-server"])
-    _run([engine, "standin", "nginx:1.28-bookworm", "nginx", "curl"])
+    """Have images in the place of Redis' and nginx' own where no registry can be reached."""
+    stand_in("redis:7-bookworm", "redis-server")
+    stand_in("nginx:1.28-bookworm", "nginx", "curl")
+
+
+def stand_in(image: str, *packages: str) -> None:
+    """Have the engine's script make an image of Debian's packages where the official one cannot be pulled."""
+    _run([str(ROOT / "deploy" / "bin" / "docker-engine"), "standin", image, *packages])
 
 
 def collect_wheels() -> None:

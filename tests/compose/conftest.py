@@ -52,10 +52,13 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """The running project: one container a service, all healthy. Its log is kept when a test failed."""
     port = free_port()
     settings = {
+        "FLOWER_PASSWORD": secrets.token_hex(24),
+        "FLOWER_PORT": str(free_port()),
         "IMAGE_TAG": "compose-test",
         # Shorter than most answers under load: what a stopping worker has goes on at another one.
         "OVCHAT_DRAIN_GRACE_SECONDS": "5",
         "OVCHAT_KV_CACHE_BYTES": str(1 << 30),
+        "OVCHAT_METRICS_KEY": secrets.token_hex(24),
         "OVCHAT_PORT": str(port),
         "OVCHAT_PRELOAD_MODELS": f"{MODEL}:int4",
         "OVCHAT_REDIS_PASSWORD": secrets.token_hex(24),
