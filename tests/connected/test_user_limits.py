@@ -205,7 +205,10 @@ async def test_over_http_your_own_limit_is_429_and_everybody_s_is_503(gateway: G
             assert "you may have 2 at once" in too_many.json()["error"]["message"]
             for _ in range(3):
                 await busy.chat("sample", "long", params=LONG)
-            while len(of(busy.frames, "generation.started")) < 2:
+            while (
+                len(of(busy.frames, "generation.started")) < 2
+                or len({frame["request_id"] for frame in of(busy.frames, "generation.queued")}) < 3
+            ):
                 await busy.receive()
             for full in (ask(), ask(), ask()):
                 assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
