@@ -21,7 +21,7 @@ from inference_worker.journal_writer import JournalWriter
 from inference_worker.load_admission import LoadAdmission
 from inference_worker.load_plan import LoadPlanner, PlanningGround
 from inference_worker.loaded_replica import EndReason, LoadedReplica
-from inference_worker.memory import default_budget_bytes, free_memory_bytes
+from inference_worker.memory import default_budget_bytes, free_memory_bytes, memory_host
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.metrics_endpoint import serve_metrics
 from inference_worker.neighbours import ask_for_memory
@@ -89,7 +89,7 @@ class Agent(PoolListener):
         self._cores = usable_cores()
         self._memory = HostMemory(
             HostLedger(self._redis),
-            host_id=self._host_id,
+            host_id=memory_host(self._host_id, platform.node(), is_told=settings.memory_budget_bytes is not None),
             worker_id=self._worker_id,
             budget_bytes=settings.memory_budget_bytes or default_budget_bytes(),
         )
@@ -240,7 +240,7 @@ class Agent(PoolListener):
 
     async def _ask_neighbours(self, missing_bytes: int) -> None:
         await ask_for_memory(
-            self._registry, host_id=self._host_id, worker_id=self._worker_id(), missing_bytes=missing_bytes
+            self._registry, host_id=self._memory.host_id, worker_id=self._worker_id(), missing_bytes=missing_bytes
         )
 
     def _close_doors(self) -> None:

@@ -32,6 +32,21 @@ def default_budget_bytes() -> int:
     return int(total_memory_bytes() * _BUDGET_SHARE)
 
 
+def memory_host(host_id: str, node: str, *, is_told: bool, limit_file: Path = _CGROUP_LIMIT) -> str:
+    """Return the name of those who share this worker's memory: its host's, or its own where it has a limit of its own.
+
+    Args:
+        host_id: what all workers of the machine have in common.
+        node: what this container is called.
+        is_told: the operator says how much the host's workers may take together.
+        limit_file: where the container's limit stands.
+    """
+    limit = _cgroup_bytes(limit_file)
+    if is_told or limit is None or limit >= _meminfo_bytes("MemTotal"):
+        return host_id
+    return f"{host_id}/{node}"
+
+
 def default_kv_cache_bytes(max_replicas: int) -> int:
     """KV cache of one replica: its share of a quarter of the memory in whole GiB, at least one."""
     share = int(total_memory_bytes() * _KV_SHARE) // max_replicas
