@@ -48,11 +48,12 @@ def opened(
     project.files = (COMPOSE_FILE, DEPLOY / "compose.redis-tls.yaml")
     project.script("certificate", "platform.example.org", "127.0.0.1", address)
     try:
-        project.run("up", "--detach", "--no-deps", "redis", "store")
-        project.wait_until_healthy(sum(project.scales.values()) + 1, timeout_seconds=120)
+        project.run("up", "--detach", "--no-deps", "redis")
+        project.bring_up(store=1)
         yield project
     finally:
         project.run("rm", "--stop", "--force", "store")
+        project.scales.pop("store", None)
         project.settings, project.files = before, (COMPOSE_FILE,)
         project.run("up", "--detach", "--no-deps", "redis")
         project.bring_up()
