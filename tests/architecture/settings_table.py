@@ -16,10 +16,10 @@ from shared.settings import (
     InferenceSettings,
     LauncherSettings,
 )
+from tests.architecture.marked_section import MarkedSection
 from tests.architecture.sources import ROOT
 
-README = ROOT / "README.md"
-BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
+SECTION = MarkedSection(ROOT / "README.md", "<!-- settings: begin -->", "<!-- settings: end -->")
 READERS: tuple[tuple[str, type[CommonSettings]], ...] = (
     ("all", CommonSettings),
     ("gateway", GatewaySettings),
@@ -54,20 +54,5 @@ def _cell(field: FieldInfo) -> str:
     return (field.description or "").replace("|", "\\|")
 
 
-def readme_table() -> str:
-    """Return what stands between the markers now."""
-    text = README.read_text(encoding="utf-8")
-    return text.partition(BEGIN)[2].partition(END)[0].strip()
-
-
-def write() -> None:
-    """Put the table between the README's markers."""
-    before, begin, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{README} has no markers {BEGIN} and {END}")
-    README.write_text(f"{before}{BEGIN}\n{settings_table()}\n{END}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    write()
+    SECTION.write(settings_table())

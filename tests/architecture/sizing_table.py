@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from inference_worker.memory_need import memory_need
 from shared.catalog import CatalogEntry, load_catalog
 from shared.schemas.models import WeightFormat
+from tests.architecture.marked_section import MarkedSection
 from tests.architecture.sources import ROOT
 
-DOCUMENT = ROOT / "deploy" / "docs" / "operations.md"
-BEGIN, END = "<!-- sizing: begin -->", "<!-- sizing: end -->"
+SECTION = MarkedSection(ROOT / "deploy" / "docs" / "operations.md", "<!-- sizing: begin -->", "<!-- sizing: end -->")
 #: One of each size.
 MODELS = (
     "smollm2-135m-instruct", "qwen2.5-0.5b-instruct", "tiny-llama-1b-chat", "qwen2.5-1.5b-instruct",
@@ -61,19 +61,5 @@ def _row(values: Sequence[float], digits: int) -> str:
     return " / ".join(f"{value:.{digits}f}" for value in values)
 
 
-def document_table() -> str:
-    """Return what stands between the markers now."""
-    return DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0].strip()
-
-
-def write() -> None:
-    """Put the table between the document's markers."""
-    before, begin, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{DOCUMENT} has no markers {BEGIN} and {END}")
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{sizing_table()}\n{END}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    write()
+    SECTION.write(sizing_table())

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench.watch import Watch
+from converter_worker.periodic_thread import PeriodicThread
 
 _EVERY_SECONDS = 0.15
 
 
-class MemoryWatch(Watch):
+class MemoryWatch(PeriodicThread):
     """Adds up the proportional set sizes of a process tree: a page that several processes share counts once.
 
     `peak_bytes` is the largest sum seen; a peak between two readings is missed, so both sides of a comparison are read
@@ -18,15 +18,15 @@ class MemoryWatch(Watch):
     """
 
     def __init__(self, pid: int) -> None:
-        super().__init__(_EVERY_SECONDS)
+        super().__init__("memory-watch", _EVERY_SECONDS, self._read)
         self._process = psutil.Process(pid)
         self.peak_bytes = 0
 
-    def read(self) -> None:
-        """Add the tree up once."""
+    def _read(self) -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
             tree = [self._process, *self._process.children(recursive=True)]
             self.peak_bytes = max(self.peak_bytes, sum(_proportional_bytes(one.pid) for one in tree))
+        return True
 
 
 def _proportional_bytes(pid: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from tests.bench.watch import Watch
+from converter_worker.periodic_thread import PeriodicThread
 
 _EVERY_SECONDS = 0.25
 
@@ -20,11 +20,11 @@ class Reading:
     resident_bytes: dict[str, int]
 
 
-class ProcessWatch(Watch):
+class ProcessWatch(PeriodicThread):
     """Reads the processes of each role until the block ends; a role's children may be a role of their own."""
 
     def __init__(self, roles: Mapping[str, list[psutil.Process]]) -> None:
-        super().__init__(_EVERY_SECONDS)
+        super().__init__("process-watch", _EVERY_SECONDS, self._read)
         self._roles = roles
         self.readings: list[Reading] = []
 
@@ -43,8 +43,7 @@ class ProcessWatch(Watch):
         share = (at - before.at) / (after.at - before.at)
         return before.cpu_seconds[role] * (1 - share) + after.cpu_seconds[role] * share
 
-    def read(self) -> None:
-        """Note one moment."""
+    def _read(self) -> bool:
         at = time.time()
         times = {role: [one.cpu_times() for one in processes] for role, processes in self._roles.items()}
         self.readings.append(
@@ -54,3 +53,4 @@ class ProcessWatch(Watch):
                 {role: sum(one.memory_info().rss for one in found) for role, found in self._roles.items()},
             )
         )
+        return True
