@@ -192,6 +192,9 @@ def test_what_runs_the_model_over_texts_stays_below_what_it_is_let_in_with() -> 
     )
     figures = predict_gguf(read_gguf_header(file).tensors, [awq])
     assert 1438 * MB < needed_bytes(figures, "compress", "int4") < 1.25 * 1438 * MB
+    by_guess = awq.model_copy(update={"recipe": awq.recipe.model_copy(update={"dataset": None})})
+    figures = predict_gguf(read_gguf_header(file).tensors, [by_guess])
+    assert needed_bytes(figures, "compress", "int4") == pytest.approx(1161 * MB, rel=0.1)
     assert 1158 * MB < quality_bytes(269_100_677) < 1.25 * 1158 * MB
 
 
