@@ -189,6 +189,11 @@ class ComposeProject:
             if bindings
         }
 
+    def addresses(self, service: str) -> list[str]:
+        """Return the addresses of a service's containers inside of the project."""
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+        return [address for line in self.inspect(template, *self.containers(service)) for address in line.split()]
+
     def inspect(self, template: str, *containers: str) -> list[str]:
         """Return what the engine tells of each container."""
         return _run(["docker", "inspect", "--format", template, *containers]).stdout.splitlines() if containers else []

@@ -17,7 +17,7 @@ LOG_FILE = ROOT / ".cache" / "compose" / "compose.log"
 PROJECT = pytest.StashKey[ComposeProject]()
 SIZES = pytest.StashKey[dict[str, int]]()
 #: What is looked at as it was started comes first, what wipes it last; files that are not named come between.
-FIRST, LAST = ("test_services.py", "test_chats.py", "test_scaling.py"), ("test_lasting.py",)
+FIRST, LAST = ("test_services.py", "test_chats.py", "test_scaling.py"), ("test_secrets.py", "test_lasting.py")
 
 
 def free_port() -> int:
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _place(item: pytest.Item) -> int:
     if item.path.name in FIRST:
         return FIRST.index(item.path.name) - len(FIRST)
-    return 1 if item.path.name in LAST else 0
+    return LAST.index(item.path.name) + 1 if item.path.name in LAST else 0
 
 
 @pytest.fixture(scope="session")

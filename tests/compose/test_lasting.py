@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
 
 from tests.compose.compose_project import ComposeProject
-from tests.compose.platform_client import MODEL, PlatformClient
+from tests.compose.platform_client import MODEL, SOURCE_MODEL, PlatformClient
 
 
 def knowledge(client: PlatformClient) -> dict[str, Any]:
@@ -42,11 +43,31 @@ async def test_down_and_up_again_keeps_everything(scaled: ComposeProject, client
     assert "Paris" in answer.text
 
 
+def back_up_while_it_converts(project: ComposeProject, client: PlatformClient, folder: Path) -> None:
+    """The accident: a conversion changes the store while it is copied, and there is no backup."""
+    job = client.post("/api/v1/conversions", {"source_model": SOURCE_MODEL, "variants": ["fp16"], "name": "backed-up"})
+    path = f"/api/v1/conversions/{job['conversion_id']}"
+    deadline = time.monotonic() + 120
+    while client.get(path)["stage"] != "export":
+        assert time.monotonic() < deadline, client.get(path)
+        time.sleep(0.1)
+    project.script("backup", str(folder))
+    with tarfile.open(folder / "models.tar") as models:
+        names = models.getnames()
+    assert [name for name in names if ".staging" in name] == []
+    assert f"./{MODEL}/int4/manifest.json" in names
+    while client.get(path)["state"] in ("queued", "running"):
+        assert time.monotonic() < deadline, client.get(path)
+        time.sleep(0.5)
+    assert client.get(path)["state"] == "succeeded"
+
+
 async def test_a_backup_brings_everything_back_after_all_volumes_were_wiped(
     project: ComposeProject, client: PlatformClient, converted: dict[str, object], tmp_path: Path
 ) -> None:
     project.bring_up(gateway=1, inference_cpu=1)
     await client.chat(MODEL, "What is the capital of Spain?", request_id="before-backup")
+    back_up_while_it_converts(project, client, tmp_path / "busy")
     before = knowledge(client)
     assert before["chats"]
     folder = tmp_path / "backup"

@@ -35,6 +35,10 @@ def test_redis_asks_for_its_password_and_shows_it_in_no_argument_and_no_log(proj
 def test_the_proxy_reaches_the_gateways_and_not_redis(project: ComposeProject) -> None:
     assert project.execute("proxy", "getent", "hosts", "gateway").returncode == 0
     assert project.execute("proxy", "getent", "hosts", "redis", check=False).returncode != 0
+    # Nor by its address: the name is only what the engine does not tell.
+    [address] = project.addresses("redis")
+    tried = project.execute("proxy", "curl", "--silent", "--max-time", "3", f"telnet://{address}:6379", check=False)
+    assert tried.returncode in (7, 28), "connected"
 
 
 def test_the_proxy_tells_the_gateways_who_asks_and_keeps_their_limit(client: PlatformClient) -> None:

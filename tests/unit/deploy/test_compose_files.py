@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package that nothing else here needs
 
-from shared.settings import GatewaySettings, InferenceSettings, known_names
+from shared.settings import PREFIX, CommonSettings, ConverterSettings, GatewaySettings, InferenceSettings, known_names
 
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "deploy" / "docker"
@@ -101,6 +101,31 @@ def test_redis_has_a_password_a_memory_limit_and_forgets_nothing() -> None:
 def test_every_setting_of_a_service_is_known_to_the_code() -> None:
     names = {name for s in SERVED.values() for name in _environment(s) if name.startswith("OVCHAT_")}
     assert names - known_names() == set()
+
+
+@pytest.mark.parametrize(
+    ("service", "settings", "fixed"),
+    [
+        ("gateway", GatewaySettings, {"AUTH"}),
+        ("converter", ConverterSettings, {"CONVERSION_DIR", "STACKS_DIR"}),
+        (
+            "inference-cpu",
+            InferenceSettings,
+            # Of the sample engine and its tests; and of other hosts, which have a file of their own.
+            {"SAMPLE_TOKENS_PER_SECOND", "TOKEN_LOG_DIR", "STORE_CACHE_BYTES", "STORE_KEY", "STORE_URL"},
+        ),
+    ],
+)
+def test_an_operator_can_set_whatever_a_service_knows(
+    service: str, settings: type[CommonSettings], fixed: set[str]
+) -> None:
+    """The accident: a new setting works everywhere but in a container, which is never told of it.
+
+    `fixed` is what the images and this file decide, beside the places of the volumes and of the authority.
+    """
+    known = {field.upper() for field in settings.model_fields}
+    passed = {name.removeprefix(PREFIX) for name in _environment(SERVED[service])}
+    assert known - passed == fixed | {"CA_FILE", "DATA_DIR", "MODEL_STORE"}
 
 
 def test_the_example_names_what_compose_reads_and_nothing_else() -> None:
