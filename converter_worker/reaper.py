@@ -1,5 +1,6 @@
 """Takes up jobs that nobody works on any more: their converter died, or their message was lost."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +8,10 @@ from dataclasses import dataclass
 import redis.exceptions
 from kombu.exceptions import OperationalError
 
-from converter_worker.job_store import JobStore, JobView, StageTicket
+from converter_worker.job_store import JobStore, JobView, StageTicket, Superseded
 from shared.errors import StageCrashed
 from shared.log import get_logger
+from shared.schemas.conversion import ConversionEvent
 
 log = get_logger(__name__)
 
@@ -121,5 +123,19 @@ class Reaper:
             self._give_up(ticket, error)
         else:
             log.warning("conversion_taken_up", conversion_id=conversion_id, attempt=attempt, losses=losses)
+            self._tell(view, ticket)
             self._send(ticket)
         return True
+
+    def _tell(self, view: JobView, ticket: StageTicket) -> None:
+        """Say to whoever follows a job why it begins anew."""
+        lost = "converter" if view.open_claims else "message"
+        event = ConversionEvent(
+            conversion_id=ticket.conversion_id,
+            state=view.job.state,
+            stage=ticket.stage,
+            progress=view.job.progress,
+            message=f"taken up again after its {lost} was lost; what was done is kept",
+        )
+        with contextlib.suppress(Superseded):
+            self._jobs.write(ticket, {}, event)

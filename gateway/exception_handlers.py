@@ -22,6 +22,7 @@ from shared.errors import (
 )
 from shared.log import get_logger
 from shared.redis_client import AWAY, is_full
+from shared.schemas.complaint import complaint_of
 
 _log = get_logger(__name__)
 
@@ -108,24 +109,9 @@ def error_response(error: PlatformError) -> JSONResponse:
 
 
 def validation_error(error: ValidationError | RequestValidationError) -> InvalidRequest:
-    """Return the most specific complaint about a payload, named by its field.
-
-    Where a field may have one of several forms, each form complains; the deepest complaint is about the form meant.
-    """
-    complaint = max(error.errors(), key=lambda one: len(one["loc"]))
-    if complaint["type"] == "json_invalid":
-        return InvalidRequest(f"This is not valid JSON: {complaint.get('ctx', {}).get('error', complaint['msg'])}.")
-    field = ".".join(str(part) for part in complaint["loc"] if not _is_form_name(part))
-    message = str(complaint["msg"]).removeprefix("Value error, ").removesuffix(" after validation, not 0")
-    message = message.replace("Tuple should", "should")
-    return InvalidRequest(f"{field}: {message}" if field else message, param=field or None)
-
-
-def _is_form_name(part: int | str) -> bool:
-    """Tell a field's name from where it was looked for, a union's member, or a frame's type."""
-    if isinstance(part, int):
-        return False
-    return part in ("body", "query", "path") or part[:1].isupper() or "[" in part or "." in part
+    """Return the most specific complaint about a payload, named by its field."""
+    complaint = complaint_of(error.errors())
+    return InvalidRequest(complaint.text, param=complaint.field or None)
 
 
 def redis_error(error: BaseException) -> Unavailable:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterator
 
 from inference_worker.host_memory import HostMemory
 from inference_worker.load_plan import LoadPlan
+from inference_worker.load_reasons import deletion
 from inference_worker.loaded_replica import EndReason, LoadedReplica, Serving
 from inference_worker.loading import read_assets
 from inference_worker.replica_process import ReplicaProcess
@@ -178,12 +179,12 @@ class ReplicaPool:
                 token_log_dir=self._settings.token_log_dir,
             )
         except PlatformError as error:
-            await self._load_failed(replica, error)
+            await self._load_failed(replica, plan, error)
             return
         except Exception:  # noqa: BLE001 - one variant's surprise must not end the worker.
             _log.exception("load_broken", variant=variant)
             await self._load_failed(
-                replica, InternalError(f"{variant} could not be loaded; the worker's log has more.")
+                replica, plan, InternalError(f"{variant} could not be loaded; the worker's log has more.")
             )
             return
         if info.max_num_batched_tokens:
@@ -240,7 +241,9 @@ class ReplicaPool:
         self._deaths[variant] = [*recent, now]
         return len(recent) + 1 >= _MOST_DEATHS
 
-    async def _load_failed(self, replica: LoadedReplica, error: PlatformError) -> None:
+    async def _load_failed(self, replica: LoadedReplica, plan: LoadPlan, error: PlatformError) -> None:
+        deleted = await asyncio.to_thread(deletion, plan.files, self._supply.files)
+        error = error if deleted is None else deleted
         _log.error("load_failed", variant=replica.variant, code=error.code, reason=error.message)
         # Before the registry knows that it is gone, or a gateway whose generations wait asks for it again at once.
         await self._listener.on_load_failed(replica.variant, error)

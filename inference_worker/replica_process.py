@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from inference_worker.engine import EngineInfo, EngineSpec, SamplingParams
+from inference_worker.load_reasons import runtime_reason
 from inference_worker.replica_protocol import (
     AbortSequence,
     AddSequence,
@@ -27,6 +28,9 @@ from inference_worker.replica_protocol import (
     encode_agent_message,
 )
 from shared.errors import LoadFailed
+from shared.log import get_logger
+
+_log = get_logger(__name__)
 
 #: Longest line that a replica sends: one step's tokens of all its sequences.
 _LINE_LIMIT_BYTES = 1 << 24
@@ -81,7 +85,9 @@ class ReplicaProcess:
                     if isinstance(message, ReplicaReady):
                         return replica, message.info
                     if isinstance(message, ReplicaFailed):
-                        raise LoadFailed(f"{name} could not be loaded: {message.message}")
+                        # Where in the runtime it happened is for whoever reads the log.
+                        _log.error("engine_not_started", variant=name, reason=message.message)
+                        raise LoadFailed(f"{name} could not be loaded: {runtime_reason(message.message)}")
                     if isinstance(message, LoadProgress) and report_progress is not None:
                         report_progress(message.progress)
                 code = await replica.wait()

@@ -153,7 +153,7 @@ class ConverterSettings(CommonSettings):
     )
     local_sources: str = Field(
         "",
-        description="Colon-separated folders below which an admin may name a checkpoint folder; none where empty.",
+        description="Colon-separated folders below which a checkpoint, GGUF file or IR may be named; none if empty.",
     )
     conversion_dir: Path | None = Field(
         None,

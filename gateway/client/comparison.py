@@ -11,7 +11,7 @@ from shared.schemas.quality import QualityCard
 
 BAR_WIDTH = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-HEADINGS = ("variant", "weights", "rate", "as fp16", "KL", "ppl", "load", "tok/s")
+HEADINGS = ("variant", "weights", "smaller", "as fp16", "KL", "ppl", "load", "tok/s")
 
 
 class _Plot(NamedTuple):
@@ -41,7 +41,11 @@ def heading_lines(records: Sequence[VariantRecord]) -> list[str]:
         return []
     newest = max(cards, key=lambda card: card.measured_at)
     host = f"{newest.processor or 'CPU'}, {newest.threads} threads"
-    return [f"{records[0].model} on {newest.tokens:,} tokens of the texts {newest.prompt_set}; times on {host}", ""]
+    return [
+        f"{records[0].model} on {newest.tokens:,} tokens of the texts {newest.prompt_set}; times on {host}",
+        "each variant's times are of when it was measured, with what else the host did then",
+        "",
+    ]
 
 
 def table_rows(records: Sequence[VariantRecord]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -22,7 +22,7 @@ async def show_progress(
     last: ConversionEvent | None = None
     events = _apart_from_log(events, console if log else None)
     if not console.is_terminal:
-        return await _lines(events, console.print)
+        return await _lines(events, console)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -61,10 +61,15 @@ async def _apart_from_log(
             yield event
         elif console is not None:
             for line in log_lines(event):
-                console.print(line, markup=False, highlight=False)
+                _say(line, console)
 
 
-async def _lines(events: AsyncIterator[ConversionEvent], say: Callable[[str], None]) -> ConversionEvent | None:
+def _say(line: str, console: Console) -> None:
+    """Print a line as it is; a file or a pipe gets it in one piece."""
+    console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+async def _lines(events: AsyncIterator[ConversionEvent], console: Console) -> ConversionEvent | None:
     last: ConversionEvent | None = None
     shown: object = None
     async for last in events:
@@ -72,7 +77,7 @@ async def _lines(events: AsyncIterator[ConversionEvent], say: Callable[[str], No
             shown = now
             # The stage of an end is where the job is taken up again, not where it failed.
             stage = "" if last.state in ENDED else _stage_line(last)
-            say(f"{last.progress:4.0%} {last.state}{stage}")
+            _say(f"{last.progress:4.0%} {last.state}{stage}", console)
     return last
 
 
@@ -92,8 +97,8 @@ def _news(event: ConversionEvent) -> str:
 def result_lines(job: ConversionJob) -> list[str]:
     """Tell each variant's size and compression rate, and what the conversion was foretold to take and took."""
     lines = [
-        f"{job.plan.model}:{result.name}  {megabytes(result.weights_bytes)}"
-        + (f", {rate(result.compression_rate)} of fp16" if result.compression_rate is not None else "")
+        f"{job.plan.model}:{result.name}  weights {megabytes(result.weights_bytes)}"
+        + (f", {rate(result.compression_rate)} smaller than fp16" if (result.compression_rate or 1) > 1 else "")
         + (", was there already" if result.already_published else "")
         + "".join(f"\n  {note}" for note in result.notes)
         for result in job.results

@@ -20,6 +20,7 @@ def told_failures() -> Iterator[None]:
     from pydantic import ValidationError
 
     from shared.errors import InvalidApiKey, PlatformError
+    from shared.schemas.complaint import complaint_of
 
     try:
         yield
@@ -29,8 +30,7 @@ def told_failures() -> Iterator[None]:
     except PlatformError as error:
         fail(error.message)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        fail(f"{'.'.join(str(part) for part in first['loc']) or 'value'}: {first['msg']}", code=USAGE)
+        fail(complaint_of(error.errors()).text, code=USAGE)
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

@@ -11,7 +11,7 @@ def megabytes(size_bytes: int) -> str:
 
 
 def rate(compression_rate: float | None) -> str:
-    """``3.13x``, or a dash where it is not known."""
+    """How often it is smaller than fp16, ``3.13x``, or a dash where it is not known."""
     return "–" if compression_rate is None else f"{compression_rate:.2f}x"
 
 

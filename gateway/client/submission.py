@@ -58,8 +58,10 @@ async def follow_to_the_end(conversion_id: str, *, json_: bool, log: bool = Fals
     async with http_client() as client:
         try:
             job = await client.conversion(conversion_id)
+            default = await _default_variant(client, job.plan.model)
             await show_progress(client.conversion_events(conversion_id), job.plan.model, console, log=log)
             job = await client.conversion(conversion_id)
+            new_default = await _default_variant(client, job.plan.model)
         except asyncio.CancelledError:
             print(
                 f"\nconversion {conversion_id} goes on; `{ovchat(f'conversions follow {conversion_id}')}` shows it, "
@@ -72,12 +74,20 @@ async def follow_to_the_end(conversion_id: str, *, json_: bool, log: bool = Fals
         print(job.model_dump_json())
     elif job.state == "succeeded":
         print("\n".join(result_lines(job)))
+        if new_default not in (None, default):
+            model, choose = job.plan.model, ovchat("default MODEL:VARIANT")
+            print(f"{model} alone means {model}:{new_default} now; `{choose}` chooses another")
     if job.state != "succeeded":
         print(
             f"ovchat: the conversion {_how_it_ended(job.state, job.error.message if job.error else None)}",
             file=sys.stderr,
         )
     return 0 if job.state == "succeeded" else FAILURE
+
+
+async def _default_variant(client: HttpClient, model: str) -> str | None:
+    """Return which variant a model's name alone means; None where none is published."""
+    return next((found.default_variant for found in await client.models() if found.model == model), None)
 
 
 def _how_it_ended(state: str, message: str | None) -> str:

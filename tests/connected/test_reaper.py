@@ -12,6 +12,7 @@ from converter_worker.job_store import JobStore, StageTicket
 from converter_worker.reaper import Reaper
 from converter_worker.sweeper import Sweeper
 from shared import keys
+from shared.conversion_job import event_from_fields
 from shared.ids import new_id
 from shared.model_store import ModelStore
 from shared.redis_client import SyncRedis, create_sync_redis
@@ -87,6 +88,11 @@ def test_the_reaper_outlives_what_breaks_a_round(state: SyncRedis, jobs: JobStor
         stopping.set()
         thread.join(10)
     assert sent[0] == StageTicket(conversion_id, "resolve", 4)
+    entries = state.xrange(keys.conversion_events(conversion_id))
+    told = [event_from_fields(fields) for _, fields in entries]  # type: ignore[union-attr,arg-type]
+    assert {(event.stage, (event.message or "").partition(";")[0]) for event in told} == {
+        ("resolve", "taken up again after its message was lost")
+    }
 
 
 def test_a_job_of_a_newer_version_is_left_to_newer_converters(state: SyncRedis, jobs: JobStore, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def compare(
 ) -> None:
     """Compare a model's variants: size, speed, and how near each comes to fp16 on fixed texts.
 
+    "smaller" is how often a variant's weights go into those of fp16.
     "as fp16" is the share of tokens where the variant finds the same next token the most likely; KL is the mean
     divergence from fp16 in nats; "ppl" is the perplexity divided by that of fp16. Load time and speed are those of the
     converter's CPU with one chat. Cards are made in the background after a conversion.

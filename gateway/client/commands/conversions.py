@@ -100,4 +100,12 @@ async def _cancel(conversion_id: str, *, json_: bool) -> None:
 
     async with http_client() as client:
         job = await client.cancel_conversion(conversion_id)
-    print(job.model_dump_json() if json_ else f"conversion {conversion_id}: cancellation asked, state {job.state}")
+    print(job.model_dump_json() if json_ else f"conversion {conversion_id}: {_cancelled(job)}")
+
+
+def _cancelled(job: ConversionJob) -> str:
+    if job.state == "cancelled":
+        return "cancelled"
+    if job.ended_ms is not None:
+        return f"had ended already, state {job.state}"
+    return f"cancellation asked, state {job.state}"

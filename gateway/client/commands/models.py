@@ -63,7 +63,7 @@ async def _models(*, json_: bool) -> None:
         for model in found
         for variant in model.variants
     ]
-    headings = ("model", "", "weights", "rate", "as fp16", "tok/s", "context", "source")
+    headings = ("model", "", "weights", "smaller", "as fp16", "tok/s", "context", "source")
     print_table(headings, rows, empty=f"no models yet; `{ovchat('convert MODEL --follow')}` makes one")
 
 

@@ -95,7 +95,7 @@ def test_a_refused_conversion_says_why(page: Page, browser: Browser) -> None:
     browser.type("#source", "x" * 20)
     browser.type("#public-name", "Not A Name")
     browser.click("#convert-form [type=submit]")
-    browser.until(lambda: "should match pattern" in browser.text("#public-name-problem"), what="the refusal told")
+    browser.until(lambda: "only lower-case letters" in browser.text("#public-name-problem"), what="the refusal told")
     assert browser.focused == "Public name"
 
 

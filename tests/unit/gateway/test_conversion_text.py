@@ -1,5 +1,11 @@
 """How the command line tells of a conversion's figures and log."""
 
+import io
+from collections.abc import AsyncIterator
+
+from rich.console import Console
+
+from gateway.client.conversion_progress import result_lines, show_progress
 from gateway.client.conversion_text import duration, figure_lines, foretold, log_lines
 from shared.schemas.conversion import ConversionEvent, ConversionJob, ConversionPlan
 from shared.schemas.conversion_figures import ConversionFigures, StageFigures
@@ -44,3 +50,26 @@ def test_printed_lines_name_their_stage_and_move_no_cursor() -> None:
         conversion_id="conv_1", state="running", stage="compress", variant="int4", progress=0.5, log=("a\x1b[2J", "b")
     )
     assert list(log_lines(event)) == ["compress int4 | a[2J", "compress int4 | b"]
+
+
+def test_the_results_say_what_the_size_is_and_what_is_smaller_than_what() -> None:
+    variants = [
+        {"name": name, "weight_format": name, "recipe": {}, "weights_bytes": size, "compression_rate": rate}
+        for name, size, rate in (("fp16", 269_000_000, 1.0), ("int4", 86_000_000, 3.128))
+    ]
+    assert result_lines(job(results=variants)) == [
+        "model:fp16  weights 269 MB",
+        "model:int4  weights 86 MB, 3.13x smaller than fp16",
+    ]
+
+
+async def test_a_file_gets_each_event_in_one_line() -> None:
+    """Accident: `--follow > file` was wrapped at 80 columns, and what stood in brackets was taken for markup."""
+    message = "waiting for memory: " + "12.5 GB of [bold] " * 10
+
+    async def events() -> AsyncIterator[ConversionEvent]:
+        yield ConversionEvent(conversion_id="conv_1", state="running", stage="export", progress=0.5, message=message)
+
+    written = io.StringIO()
+    await show_progress(events(), "model", Console(file=written))
+    assert written.getvalue() == f" 50% running  export: {message}\n"
