@@ -1,13 +1,12 @@
 // What admins did, newest first.
 
 import { get } from "./api.js";
+import { moment } from "./dates.js";
 import { element } from "./elements.js";
 import { table } from "./table.js";
 
 const PAGE = 50;
-const HEADS = ["When (UTC)", "Who", "What", "To what", "Detail"];
-
-const moment = (time_ms) => new Date(time_ms).toISOString().slice(0, 19).replace("T", " ");
+const HEADS = ["When", "Who", "What", "To what", "Detail"];
 
 export class Audit {
   #round = 0;

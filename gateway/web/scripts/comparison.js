@@ -10,7 +10,7 @@ const BAR_HEIGHT = 14;
 const ROW_HEIGHT = 22;
 const BAR_LEFT = 30; // percent of the width
 const BAR_WIDTH = 48;
-const HEADS = ["Variant", "Size", "Same token", "Divergence", "Perplexity", "Loads in", "Tokens/s"];
+const FIGURES = ["Size", "Same token", "Divergence", "Perplexity", "Loads in", "Tokens/s"];
 
 const PLOTS = [
   { title: "Size of the weights", value: (record) => record.weights_bytes, text: megabytes },
@@ -49,12 +49,19 @@ function plot({ title, value, text }, records) {
   return make("figure", { class: "plot" }, make("figcaption", { text: title }), svg);
 }
 
-function row(record) {
+function figuresOf(record) {
   const { quality } = record;
   const figures = quality
     ? [percent(quality.top1_agreement), quality.kl_divergence.toFixed(4), `${quality.perplexity_ratio.toFixed(3)}×`, `${quality.load_seconds.toFixed(1)} s`, quality.tokens_per_second.toFixed(0)]
     : ["–", "–", "–", "–", "–"];
-  return [record.variant, megabytes(record.weights_bytes), ...figures];
+  return [megabytes(record.weights_bytes), ...figures];
+}
+
+// A column for each variant, of which there are a few.
+function figures(model, records) {
+  const columns = records.map(figuresOf);
+  const rows = FIGURES.map((name, place) => [name, ...columns.map((column) => column[place])]);
+  return table(`Variants of ${model}`, ["Variant", ...records.map(({ variant }) => variant)], rows);
 }
 
 // Shows them in a dialog; `records` are the published variants of one model.
@@ -70,7 +77,8 @@ export function compareVariants(model, records) {
   return choose({
     title: `Variants of ${model}`,
     text,
-    body: [table(`Variants of ${model}`, HEADS, records.map(row)), ...problems, ...shown.map((one) => plot(one, records))],
+    reading: true,
+    body: [figures(model, records), ...problems, ...shown.map((one) => plot(one, records))],
     choices: [{ value: "done", label: "Close" }],
   });
 }

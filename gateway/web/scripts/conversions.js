@@ -1,144 +1,65 @@
 // Conversions: a form to begin one, and a list whose running jobs tell their progress as it happens.
 
-import { events, get, post, request } from "./api.js";
+import { events, get, post } from "./api.js";
 import { CatalogHints } from "./catalog.js";
 import { element, make } from "./elements.js";
 import { FieldProblems } from "./field-problems.js";
-import { megabytes } from "./models.js";
+import { JobView } from "./job-view.js";
 import { RecipeForm } from "./recipe-form.js";
+import { said } from "./wording.js";
 
-const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const SHOWN = 20;
 const RETRY_MS = 2000;
-const LOG_LINES = 300;
-
-// Peak of the memory, most of the disk, time of the stages' work.
-const figuresText = ({ memory_bytes: memory, disk_bytes: disk, seconds }) =>
-  [`${megabytes(memory)} of memory`, disk == null ? "" : `${megabytes(disk)} of disk`, `${Math.round(seconds)} s`]
-    .filter(Boolean).join(", ");
-
-function titleOf({ model, kind, variant, variants }) {
-  // Which variant an import is, is known once it has been looked at.
-  const names = variants.map(({ name }) => name).join(", ") || variant || "as it is";
-  return kind === "import" ? `${model}: ${names} (import)` : `${model}: ${names}`;
-}
-
-class JobView {
-  #lines = [];
-
-  constructor(job) {
-    this.job = job;
-    const name = `${job.plan.model}`;
-    this.state = make("span", { class: "state" });
-    this.progress = make("progress", { max: 1, "aria-label": `Progress of ${name}` });
-    this.detail = make("p", { class: "hint" });
-    this.who = make("p", { class: "hint" });
-    this.figures = make("p", { class: "hint" });
-    this.log = make("details", { hidden: true }, make("summary", { text: "What the stages printed" }), make("pre", { class: "log", tabindex: 0 }));
-    this.problem = make("p", { class: "wrong" });
-    this.cancel = make("button", { type: "button", class: "small", text: "Cancel", "aria-label": `Cancel the conversion of ${name}` });
-    this.cancel.addEventListener("click", async () => {
-      this.cancel.disabled = true;
-      try {
-        this.show(await request("DELETE", `/api/v1/conversions/${encodeURIComponent(job.conversion_id)}`));
-      } catch (error) {
-        this.problem.textContent = error.message;
-        this.cancel.disabled = false;
-      }
-    });
-    this.node = make(
-      "li",
-      { class: "job", "data-conversion": job.conversion_id },
-      make(
-        "div",
-        { class: "row" },
-        this.state,
-        make("strong", { class: "grow", text: titleOf(job.plan) }),
-        this.cancel,
-      ),
-      this.progress,
-      this.detail,
-      this.who,
-      this.figures,
-      this.problem,
-      this.log,
-    );
-    this.show(job);
-  }
-
-  get ended() {
-    return ENDED.has(this.job.state);
-  }
-
-  // Takes a job or an event of one.
-  show(news) {
-    const { job } = this;
-    if (news.log?.length) {
-      this.#print(news);
-      return;
-    }
-    job.state = news.state;
-    job.progress = news.progress ?? job.progress;
-    job.stage = news.stage ?? job.stage;
-    job.waiting = "waiting" in news ? news.waiting : news.stage ? null : job.waiting;
-    job.error = news.error ?? job.error;
-    job.results = news.results ?? job.results;
-    job.predicted = news.predicted ?? job.predicted;
-    job.measured = news.measured ?? job.measured;
-    this.state.textContent = job.state;
-    this.state.className = `state ${job.state}`;
-    this.progress.hidden = this.ended;
-    this.progress.value = job.progress;
-    this.cancel.hidden = this.ended;
-    const share = news.stage_progress == null ? "" : ` ${Math.round(news.stage_progress * 100)} %`;
-    const results = (job.results ?? []).map(
-      (result) => `${result.name} ${megabytes(result.weights_bytes)}` +
-        (result.compression_rate ? ` (${result.compression_rate.toFixed(2)}× smaller)` : ""),
-    );
-    this.detail.textContent = this.ended
-      ? [job.plan.source_model, ...results].join(" · ")
-      : [job.plan.source_model, job.stage ? `${job.stage}${news.variant ? ` ${news.variant}` : ""}${share}` : "waiting"]
-          .concat(`${Math.round(job.progress * 100)} % in all`, news.message ?? job.waiting ?? []).join(" · ");
-    this.problem.textContent = job.error?.message ?? "";
-    this.figures.textContent = [["Foretold", job.predicted], ["measured", job.measured]]
-      .filter(([, figures]) => figures)
-      .map(([word, figures]) => `${word} ${figuresText(figures)}`)
-      .join("; ");
-    this.who.textContent = [job.user ? `by ${job.user}` : "", new Date(job.created_ms).toLocaleString()].filter(Boolean).join(", ");
-  }
-
-  // Lines that a stage printed; the last of them are kept, and they are read out to nobody.
-  #print({ stage, variant, log }) {
-    const where = [stage, variant].filter(Boolean).join(" ");
-    this.#lines = [...this.#lines, ...log.map((line) => `${where} | ${line}`)].slice(-LOG_LINES);
-    this.log.querySelector("pre").textContent = this.#lines.join("\n");
-    this.log.hidden = false;
-  }
-}
+const LOOK_MS = 4000;
 
 export class Conversions {
   #abort = null;
   #views = new Map();
+  #asked = null; // the id of the job that the form, as it stands, has begun
+  #trusted = false; // whether the code of the model that was sent is trusted
 
   // onPublished(): called when a conversion has ended well.
   constructor(onPublished) {
     this.onPublished = onPublished;
     this.catalog = new CatalogHints();
     this.list = element("conversions");
-    const form = element("convert-form");
-    this.recipe = new RecipeForm(form);
+    this.form = element("convert-form");
+    this.told = element("convert-told");
+    this.problem = element("convert-problem");
+    this.recipe = new RecipeForm(this.form);
     this.problems = new FieldProblems({
       source_model: "source", name: "public-name", variants: "wanted-variants", ...RecipeForm.fields,
     });
-    form.addEventListener("submit", (event) => {
+    this.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#submit(form);
+      this.#submit();
     });
-    const asItIs = (wanted) => {
-      for (const id of ["wanted-variants", "recipe"]) element(id).disabled = wanted;
-    };
-    form.addEventListener("reset", () => asItIs(false));
-    element("ready-made").addEventListener("change", ({ target }) => asItIs(target.checked));
+    this.form.addEventListener("input", ({ target }) => this.#changed(target));
+    element("ready-made").addEventListener("change", () => this.#showKind());
+    this.#showKind();
+  }
+
+  get #isImport() {
+    return element("ready-made").checked;
+  }
+
+  // Of ready-made IR nothing is made that one could choose.
+  #showKind() {
+    for (const one of this.form.querySelectorAll("[data-of]")) one.hidden = (one.dataset.of === "import") !== this.#isImport;
+    this.form.querySelector("[type=submit]").textContent = this.#isImport ? "Import" : "Convert";
+  }
+
+  // What was said of the fields is of other ones now, and trust is in one model.
+  #changed(field) {
+    this.#clear();
+    if (field.id !== "source" || !this.#trusted) return;
+    element("remote-code").checked = this.#trusted = false;
+  }
+
+  #clear() {
+    this.#asked = null;
+    this.problems.clear();
+    this.problem.textContent = this.told.textContent = "";
   }
 
   async start() {
@@ -151,6 +72,7 @@ export class Conversions {
       this.list.replaceChildren();
       for (const job of jobs.data.reverse()) this.#add(job, signal);
       if (!jobs.data.length) this.list.append(make("li", { class: "empty", text: "None yet." }));
+      this.#look(signal);
     } catch (error) {
       this.list.replaceChildren(make("li", { class: "wrong", text: error.message }));
     }
@@ -173,6 +95,17 @@ export class Conversions {
     if (!view.ended) this.#follow(view, signal);
   }
 
+  // Looks at the jobs for what no event tells.
+  async #look(signal) {
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      if (signal.aborted) return;
+      if ([...this.#views.values()].every(({ ended }) => ended)) continue;
+      const jobs = await get(`/api/v1/conversions?limit=${SHOWN}`).catch(() => ({ data: [] }));
+      for (const { conversion_id, waiting } of jobs.data) this.#views.get(conversion_id)?.tellWaiting(waiting);
+    }
+  }
+
   async #follow(view, signal) {
     const path = `/api/v1/conversions/${encodeURIComponent(view.job.conversion_id)}`;
     let lastId = null;
@@ -192,30 +125,56 @@ export class Conversions {
     if (signal.aborted) return;
     await get(path).then((job) => view.show(job), () => {});
     if (view.job.state === "succeeded") this.onPublished();
+    if (view.job.error && view.job.conversion_id === this.#asked) this.#refuse(view.job.error, false);
   }
 
-  async #submit(form) {
-    const problem = element("convert-problem");
-    const button = form.querySelector("[type=submit]");
-    problem.textContent = "";
-    this.problems.clear();
+  // The fields stay as they are: the job may fail for one of them, and the next one may differ in one alone.
+  async #submit() {
+    const button = this.form.querySelector("[type=submit]");
+    this.#clear();
     button.disabled = true;
     try {
-      this.#add(await this.#asked(form), this.#abort.signal);
-      form.reset();
-      this.catalog.show();
+      const job = await this.#send();
+      this.#asked = job.conversion_id;
+      this.#trusted = element("remote-code").checked;
+      this.told.textContent = job.joined ? "That is being done already: see Conversions." : "Begun: see Conversions.";
+      this.#add(job, this.#abort.signal);
     } catch (error) {
-      if (!this.problems.show(error)) problem.textContent = error.message;
+      this.#refuse(error);
     } finally {
       button.disabled = false;
     }
   }
 
-  async #asked(form) {
+  // Says what is wrong at the field that can mend it, and goes there, but for what is told some time after the press.
+  #refuse(error, mayMove = true) {
+    this.#clear();
+    const refusal = { param: this.#fieldOf(error), message: said(error) };
+    if (!this.problems.show(refusal, mayMove)) this.problem.textContent = refusal.message;
+  }
+
+  #fieldOf({ code, message, param }) {
+    // A name that was left open comes from the model.
+    if (param === "name" && code !== "name_taken" && !element("public-name").value.trim()) return "source_model";
+    if (param !== "variants") return param;
+    if (this.#isImport) return "variant";
+    const named = this.recipe.named(this.#formats);
+    const isOfName = message.includes("have the same name") || (code === "variant_exists" && message.includes(`:${named} `));
+    return isOfName ? "variant" : param;
+  }
+
+  get #formats() {
+    return [...this.form.querySelectorAll("[name=variant]:checked")].map((box) => box.value);
+  }
+
+  async #send() {
     const name = element("public-name").value.trim();
     const source = { source_model: element("source").value.trim(), ...(name ? { name } : {}) };
-    if (element("ready-made").checked) return post("/api/v1/imports", source);
-    const formats = [...form.querySelectorAll("[name=variant]:checked")].map((box) => box.value);
+    if (this.#isImport) {
+      const { variantName } = this.recipe;
+      return post("/api/v1/imports", { ...source, ...(variantName ? { variant: variantName } : {}) });
+    }
+    const formats = this.#formats;
     if (!formats.length) throw Object.assign(new Error("Choose at least one variant."), { param: "variants" });
     const variants = this.recipe.variants(formats);
     return post("/api/v1/conversions", { ...source, variants, trust_remote_code: element("remote-code").checked });

@@ -6,7 +6,8 @@ let counted = 0;
 
 // Shows a dialog and gives the value of the chosen button, null where it was closed without one. `typed` is a text that
 // has to be written before the chosen deed is done; the first choice, or else the last one, is the one that does no harm.
-export function choose({ title, text, choices, body = [], extra = [], typed = null }) {
+// One that is there to be read begins at its title.
+export function choose({ title, text, choices, body = [], extra = [], typed = null, reading = false }) {
   const id = `dialog-${++counted}`;
   const dialog = make("dialog", { class: "card", "aria-labelledby": `${id}-title`, "aria-describedby": `${id}-text` });
   const close = (value) => dialog.close(value);
@@ -25,7 +26,7 @@ export function choose({ title, text, choices, body = [], extra = [], typed = nu
     });
   }
   dialog.append(
-    make("h2", { id: `${id}-title`, text: title }),
+    make("h2", { id: `${id}-title`, text: title, tabindex: reading ? -1 : null }),
     make("p", { id: `${id}-text`, text }),
     ...body,
     ...(field === null ? [] : [make("label", { for: field.id, text: `Type ${typed} to go on` }), field]),
@@ -33,7 +34,7 @@ export function choose({ title, text, choices, body = [], extra = [], typed = nu
   );
   document.body.append(dialog);
   dialog.showModal();
-  (field ?? dialog.querySelector("[data-first]") ?? buttons[0]).focus();
+  (field ?? dialog.querySelector(reading ? "h2" : "[data-first]") ?? buttons[0]).focus();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       resolve(dialog.returnValue || null);

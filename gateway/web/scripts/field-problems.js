@@ -10,16 +10,15 @@ export class FieldProblems {
     this.idOf = idOf;
   }
 
-  // Says it at the field that a refusal names, and goes there; false where that is none of the form.
-  show({ param, message }) {
-    const name = (param ?? "").split(".").findLast((part) => part in this.idOf);
+  // Says it at the field that a refusal names, and goes there where it may; false where that is none of the form.
+  show({ param, message }, mayMove = true) {
+    const path = (param ?? "").replace(/\.\d+/g, ""); // whichever of several it is, the field is the same
+    const name = path in this.idOf ? path : path.split(".").findLast((part) => part in this.idOf);
     if (name === undefined) return false;
     const field = element(this.idOf[name]);
     const closed = field.closest("details:not([open])");
     if (closed) closed.open = true;
-    // The message begins with the interface's own name of the field, which stands above it in words.
-    const text = message.startsWith(`${param}: `) ? message.slice(param.length + 2) : message;
-    const told = make("p", { class: "wrong", id: `${field.id}-problem`, role: "alert", text });
+    const told = make("p", { class: "wrong", id: `${field.id}-problem`, role: "alert", text: message });
     const described = field.getAttribute("aria-describedby");
     field.setAttribute("aria-invalid", "true");
     field.setAttribute("aria-describedby", [described, told.id].filter(Boolean).join(" "));
@@ -29,11 +28,9 @@ export class FieldProblems {
       field.removeAttribute("aria-invalid");
       if (described === null) field.removeAttribute("aria-describedby");
       else field.setAttribute("aria-describedby", described);
-      field.removeEventListener("input", clear);
     };
-    field.addEventListener("input", clear);
     this.#cleared.push(clear);
-    (field.matches("fieldset") ? field.querySelector("input") : field).focus();
+    if (mayMove) (field.matches("fieldset") ? field.querySelector("input") : field).focus();
     return true;
   }
 

@@ -1,6 +1,7 @@
 // Users and their keys: made, limited, revoked, and a user's end.
 
 import { get, post, request } from "./api.js";
+import { day } from "./dates.js";
 import { confirmed, keepFocus, showSecret } from "./dialogs.js";
 import { element, make, renew } from "./elements.js";
 import { fill } from "./form-dialog.js";
@@ -12,7 +13,6 @@ const LABELS = { max_concurrent: "Answers at once", requests_per_minute: "Reques
 const MOST = { max_concurrent: 1e6, requests_per_minute: 1e6, tokens_per_day: 1e12 };
 
 const keyPath = (key) => `/api/v1/keys/${encodeURIComponent(key.key_id)}`;
-const day = (time_ms) => new Date(time_ms).toISOString().slice(0, 10);
 
 function limitsText(limits) {
   const known = Object.entries(LIMITS).filter(([name]) => limits[name] !== null && limits[name] !== undefined);

@@ -2,6 +2,7 @@
 
 import { get, request } from "./api.js";
 import { compareVariants, qualityText } from "./comparison.js";
+import { day } from "./dates.js";
 import { confirmed, keepFocus } from "./dialogs.js";
 import { element, make, renew } from "./elements.js";
 import { fill } from "./form-dialog.js";
@@ -12,8 +13,9 @@ import { table } from "./table.js";
 
 const PAUSE_MS = 3000;
 const ENDING_PAUSE_MS = 700; // while a deletion is awaited
-const HEADS = ["Model", "Variant", "Size", "Against FP16", "Same token", "Recipe", "Made", ""];
+const HEADS = ["Model", "Variant", "Size", "Same token", "Recipe", ""];
 const path = (record) => `/api/v1/models/${encodeURIComponent(record.model)}/${encodeURIComponent(record.variant)}`;
+const under = (text) => make("span", { class: "hint under", text });
 const keyOf = (record) => `${record.model}:${record.variant}`;
 
 function recipeText({ sym, group_size, ratio, awq, scale_estimation, gptq, dataset, ignored_layers }) {
@@ -84,7 +86,7 @@ export class Published extends Polled {
       // The eye needs a model's name once, a reader by ear in each row.
       const name = place
         ? make("span", { class: "away", text: model })
-        : make("span", {}, make("strong", { text: model }), make("span", { class: "hint under", text: about.filter(Boolean).join(" · ") }));
+        : make("span", {}, make("strong", { text: model }), under(about.filter(Boolean).join(" · ")));
       const wish = placements[record.variant] ?? { replicas: 0, pinned: false };
       const isChosen = record.variant === chosen_variant;
       const manage = () => make("button", { type: "button", class: "small", text: "Manage", "aria-label": `Manage ${key}`, onclick: () => this.#manage(record, isChosen, wish) });
@@ -93,12 +95,10 @@ export class Published extends Polled {
       const remove = () => make("button", { type: "button", class: "danger small", text: "Delete", "aria-label": `Delete ${key}`, onclick: () => this.#remove(record) });
       return [
         name,
-        make("span", {}, record.variant, ...tags(record.variant === default_variant, isChosen, wish)),
-        megabytes(record.size_bytes),
-        record.compression_rate ? `${record.compression_rate.toFixed(2)}× smaller` : "–",
+        make("span", {}, record.variant, ...tags(record.variant === default_variant, isChosen, wish), under(`made ${day(record.created_at)}`)),
+        make("span", {}, megabytes(record.size_bytes), record.compression_rate ? under(`${record.compression_rate.toFixed(2)}× smaller`) : null),
         compare(),
         record.imported ? `${recipeText(record.recipe)} (imported)` : recipeText(record.recipe),
-        record.created_at.slice(0, 10),
         this.#ending.has(key) ? make("span", { class: "state running", text: "deleting" }) : make("span", { class: "deeds" }, manage(), remove()),
       ];
     });

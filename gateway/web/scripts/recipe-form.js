@@ -20,6 +20,8 @@ const paragraphs = (text) =>
 export class RecipeForm {
   // The fields of the page by the names that the interface has for what they say.
   static fields = {
+    variant: "variant-name",
+    "variants.name": "variant-name",
     group_size: "recipe-group-size",
     ratio: "recipe-ratio",
     backup_precision: "recipe-backup-precision",
@@ -35,19 +37,24 @@ export class RecipeForm {
     this.form = form;
     this.field = Object.fromEntries(FIELDS.map((name) => [name, element(`recipe-${name}`)]));
     form.addEventListener("change", () => this.#show());
-    form.addEventListener("reset", () => {
-      element("advanced").open = false;
-      setTimeout(() => this.#show()); // once the fields have their first values again
-    });
+  }
+
+  get variantName() {
+    return element("variant-name").value.trim();
+  }
+
+  // What the first of the wanted variants is called.
+  named([format]) {
+    // The tutorial's name for it, beside the plain int4 of the same model.
+    return this.variantName || (format === "int4" && this.field.method.value === "awq" ? "int4-awq" : format);
   }
 
   // The variants of a request from the weight formats that are wanted. Throws what is wrong with the fields.
   variants(formats) {
-    return formats.map((format) => {
+    return formats.map((format, place) => {
       const recipe = Object.fromEntries(Object.entries(this.#recipe(format)).filter(([, value]) => value !== null));
-      if (!Object.keys(recipe).length) return format;
-      // The tutorial's name for it, beside the plain int4 of the same model.
-      return { name: recipe.awq ? "int4-awq" : format, weight_format: format, recipe };
+      const name = place ? format : this.named(formats);
+      return name === format && !Object.keys(recipe).length ? format : { name, weight_format: format, recipe };
     });
   }
 

@@ -12,10 +12,11 @@ from selenium.webdriver.support.select import Select
 from shared import keys
 from shared.calibration import texts_name
 from shared.conversion_job import event_fields, job_fields
+from shared.errors import SourceNotFound
 from shared.schemas.conversion import ConversionEvent, ConversionFigures, ConversionJob, ConversionPlan
-from shared.schemas.models import Recipe, VariantRequest, WeightFormat
+from shared.schemas.models import Recipe, VariantRecord, VariantRequest, WeightFormat
 from tests.helpers.accessibility import nameless, unreadable
-from tests.helpers.browser import PHONE, Browser
+from tests.helpers.browser import DESKTOP, PHONE, Browser
 from tests.helpers.page import Page
 from tests.helpers.pool import Pool
 from tests.helpers.quality_card import a_card
@@ -30,6 +31,10 @@ def state(pool: Pool) -> Iterator[redis.Redis]:
     """The Redis into which a converter would write its progress."""
     with redis.Redis.from_url(pool.redis_url) as client:
         yield client
+
+
+#: How far a box is from being scrolled to its end.
+_BELOW = "const box = document.querySelector(arguments[0]); return box.scrollHeight - box.scrollTop - box.clientHeight"
 
 
 def tell(state: redis.Redis, event: ConversionEvent) -> None:
@@ -70,7 +75,20 @@ def test_a_conversion_is_started_followed_and_cancelled(page: Page, browser: Bro
         tell(state, event.model_copy(update=news))
     browser.until(lambda: "Foretold 4.1 GB of memory, 3.0 GB of disk, 61 s" in browser.text("#conversions .job"))
     browser.click("#conversions .job summary")
-    assert browser.text("#conversions .job .log") == "compress int4 | a line of <b>nncf</b>"
+    log = "#conversions .job .log"
+    assert browser.text(log) == "compress int4 | a line of <b>nncf</b>"
+
+    def printed(*lines: str) -> None:
+        tell(state, event.model_copy(update={"log": lines}))
+        browser.until(lambda: lines[-1] in browser.text(log), what="more lines")
+
+    printed(*(f"line {number}" for number in range(60)))
+    printed("the newest line")
+    assert abs(int(str(browser.script(_BELOW, log)))) <= 1, "it is in sight"
+    browser.script("document.querySelector(arguments[0]).scrollTop = 0", log)
+    printed("one that a reader of others does not see")
+    assert browser.script("return document.querySelector(arguments[0]).scrollTop", log) == 0
+    browser.until(lambda: "none is running" in browser.text("#conversions .job"), what="that nobody works on it")
     browser.prefer("dark")
     browser.screenshot("admin-dark")
     browser.resize(PHONE)
@@ -95,8 +113,16 @@ def test_a_refused_conversion_says_why(page: Page, browser: Browser) -> None:
     browser.type("#source", "x" * 20)
     browser.type("#public-name", "Not A Name")
     browser.click("#convert-form [type=submit]")
-    browser.until(lambda: "only lower-case letters" in browser.text("#public-name-problem"), what="the refusal told")
+    browser.until(lambda: "Lower-case letters" in browser.text("#public-name-problem"), what="the refusal told")
+    assert "`" not in browser.text("#convert-form")
     assert browser.focused == "Public name"
+    browser.type("#public-name", "")
+    browser.type("#source", "No Such Model!")
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "cannot be a public name" in browser.text("#source-problem"), what="told at the model")
+    assert browser.focused == "Model"
+    browser.type("#public-name", "other")
+    assert browser.all("#source-problem") == []
 
 
 def test_a_recipe_is_chosen_in_the_advanced_part(page: Page, browser: Browser, state: redis.Redis) -> None:
@@ -113,7 +139,7 @@ def test_a_recipe_is_chosen_in_the_advanced_part(page: Page, browser: Browser, s
     browser.type("#recipe-group-size", "0")
     assert (unreadable(browser), nameless(browser)) == ([], [])
     browser.click("#convert-form [type=submit]")
-    problem = "group_size is -1 (per channel) or a positive number of channels"
+    problem = "Group size is -1 (per channel) or a positive number of channels"
     browser.until(lambda: browser.text("#recipe-group-size-problem") == problem, what="the refusal told")
     assert browser.focused == "Group size"
     assert unreadable(browser) == []
@@ -125,13 +151,75 @@ def test_a_recipe_is_chosen_in_the_advanced_part(page: Page, browser: Browser, s
     assert browser.all("#recipe-group-size-problem") == []
     browser.click("#convert-form [type=submit]")
     browser.until(lambda: "refined: int4-awq, int8" in browser.text("#conversions .job"), what="the job listed")
-    assert not browser.all("#recipe")[0].is_displayed()
+    assert browser.one("#recipe-group-size").get_attribute("value") == "64", "a job may fail for what the form says"
     job_id = str(browser.one("#conversions .job").get_attribute("data-conversion"))
     int4, int8 = json.loads(state.hget(keys.conversion_job(job_id), "plan") or b"")["variants"]
     texts = texts_name(("The first text.", "And a second one,\nof two lines."))
     asked = Recipe(sym=True, group_size=64, ratio=0.8, backup_precision="int8_sym", awq=True, dataset=texts)
     assert Recipe.model_validate(int4["recipe"]) == asked
     assert Recipe.model_validate(int8["recipe"]) == Recipe(sym=True)
+
+
+def test_a_variant_gets_a_name_of_its_own(page: Page, browser: Browser, pool: Pool, state: redis.Redis) -> None:
+    """A published int4 and one of another recipe stand side by side."""
+    publish_sample_variant(pool.store_path, pool.redis_url, model="named", variant="int4")
+    page.open_admin("models")
+    browser.type("#source", "tiny/other-llama")
+    browser.type("#public-name", "named")
+    browser.click("[value=int8]")
+    browser.click("#advanced summary")
+    browser.type("#variant-name", "INT4")
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "Lower-case letters" in browser.text("#variant-name-problem"), what="the refusal told")
+    assert browser.focused == "Variant name"
+    record = VariantRecord.model_validate_json(state.hget(keys.VARIANTS, "named:int4") or b"")
+    browser.type("#source", record.source_model)
+    browser.type("#variant-name", "")
+    browser.type("#recipe-group-size", "16")
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "is published with another" in browser.text("#variant-name-problem"), what="the name taken")
+    browser.type("#variant-name", "int4-g16")
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "named: int4-g16" in browser.text("#conversions .job"), what="the job listed")
+    job_id = str(browser.one("#conversions .job").get_attribute("data-conversion"))
+    problem = SourceNotFound("It is not there: give a folder as source_model.", param="source_model").body()
+    tell(state, ConversionEvent(conversion_id=job_id, state="failed", progress=0.0, error=problem))
+    said = "It is not there: give a folder as the model."
+    browser.until(lambda: browser.text("#source-problem") == said, what="told at the model")
+    assert browser.one("#variant-name").get_attribute("value") == "int4-g16"
+    browser.click("#ready-made")
+    assert browser.all("#source-problem") == []
+    assert browser.text("#convert-form [type=submit]") == "Import"
+    assert not any(field.is_displayed() for field in browser.all("#recipe, #remote-code, #wanted-variants"))
+    browser.screenshot("import-light")
+    browser.click("#convert-form [type=submit]")
+    browser.until(lambda: "named: int4-g16 (import)" in browser.text("#conversions .job"), what="the import listed")
+    browser.click("#conversions .job button")
+    browser.until(lambda: browser.text("#conversions .state") == "cancelled", what="the import cancelled")
+    state.hdel(keys.VARIANTS, "named:int4")
+
+
+def test_what_is_done_with_a_model_is_in_sight(page: Page, browser: Browser, pool: Pool, state: redis.Redis) -> None:
+    """At each width, with long names and recipes."""
+    model = "a-model-with-quite-a-long-name-1.7b-instruct"
+    record = publish_sample_variant(pool.store_path, pool.redis_url, model=model, variant="int4")
+    recipe = Recipe(sym=False, group_size=64, ratio=0.8, awq=True, scale_estimation=True, dataset="wikitext2")
+    long = record.model_copy(update={"recipe": recipe})
+    state.hset(keys.VARIANTS, long.key, long.model_dump_json())
+    page.open_admin("models")
+    button = f"[aria-label='Delete {model}:int4']"
+    browser.one(button)
+    for size in (DESKTOP, (1600, 900), (1920, 1080), (1024, 768), PHONE):
+        browser.resize(size)
+        beyond = """
+            const right = (one) => document.querySelector(one).getBoundingClientRect().right;
+            return right(arguments[0]) - right("#published .scroll")"""
+        assert float(str(browser.script(beyond, button))) <= 0, size
+    browser.resize(DESKTOP)
+    wide = "const box = document.querySelector('#published .scroll'); return box.scrollWidth - box.clientWidth"
+    assert browser.script(wide) == 0, "at 1280 nothing needs to be scrolled"
+    browser.screenshot("published-light")
+    state.hdel(keys.VARIANTS, long.key)
 
 
 def test_a_hostile_conversion_is_shown_as_text(page: Page, browser: Browser, state: redis.Redis) -> None:
@@ -179,8 +267,17 @@ def test_the_variants_of_a_model_are_compared(page: Page, browser: Browser, pool
     )
     assert int8 > 10
     assert int4 == pytest.approx(int8 / 2, rel=0.02)
+    assert browser.focused == "Variants of measured"
     browser.screenshot("compare-light")
     browser.click("dialog [data-choice=done]")
+    browser.resize(PHONE)
+    browser.script("document.querySelector(`[aria-label^='Compare measured:int8']`).click()")
+    assert browser.script("return document.querySelector('dialog').scrollTop") == 0
+    wide = "const box = document.querySelector('dialog .scroll'); return box.scrollWidth - box.clientWidth"
+    assert browser.script(wide) == 0
+    browser.screenshot("compare-390-light")
+    browser.press(Keys.ESCAPE)
+    browser.resize(DESKTOP)
     for variant in agreements:
         state.hdel(keys.VARIANTS, f"measured:{variant}")
 
