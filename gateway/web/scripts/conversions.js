@@ -37,6 +37,14 @@ export class Conversions {
     this.form.addEventListener("input", ({ target }) => this.#changed(target));
     element("ready-made").addEventListener("change", () => this.#showKind());
     this.#showKind();
+    addEventListener("pagehide", () => this.#pause());
+  }
+
+  // A page that the browser keeps for the way back would keep its streams, too, and there are but six for all pages.
+  #pause() {
+    if (this.#abort === null || this.#abort.signal.aborted) return;
+    this.stop();
+    addEventListener("pageshow", () => this.start(), { once: true });
   }
 
   get #isImport() {

@@ -2,7 +2,7 @@
 
 const NAME = "Lower-case letters, digits, dots, dashes and underscores, the first a letter or a digit; at most 96.";
 const WORDS = [
-  [/^String should match pattern.*/, NAME],
+  [/^(variant )?name .*: only lower-case letters.*/, NAME],
   [/^String should have at least 1 character.*/, "Name a model."],
   [/^(.*) cannot be a public name\..*/, `$1 cannot be a public name. Check the model, or write one: ${NAME[0].toLowerCase()}${NAME.slice(1)}`],
   [/another `name`/, "another public name"],
