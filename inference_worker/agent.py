@@ -38,7 +38,7 @@ from shared.affinity import PrefixAffinity
 from shared.catalog import load_catalog
 from shared.errors import PlatformError, StoreUnavailable
 from shared.host_ledger import HostLedger
-from shared.journal import Journal
+from shared.journal import Attempt, Journal
 from shared.log import get_logger
 from shared.redis_client import AWAY, create_redis
 from shared.registry import Registry
@@ -313,8 +313,8 @@ class Agent(PoolListener):
         for replica in self._pool:
             self._slots.publish(replica.variant)
 
-    def _on_refused(self, generation_ids: frozenset[str]) -> None:
-        self._runner.on_refused(generation_ids)
+    def _on_refused(self, attempts: frozenset[Attempt]) -> None:
+        self._runner.on_refused(attempts)
 
     def on_step(self, replica: LoadedReplica, step: StepDone) -> None:
         self._metrics.stepped(replica, step)

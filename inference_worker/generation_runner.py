@@ -23,7 +23,7 @@ from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared.affinity import PrefixAffinity
 from shared.errors import InternalError, PlatformError, WorkerLost
-from shared.journal import Journal, NewEntry
+from shared.journal import Attempt, Journal, NewEntry
 from shared.log import get_logger
 from shared.schemas.generation import GenerationRequest, GenerationStarted
 from shared.schemas.tracing import TraceContext
@@ -152,11 +152,14 @@ class GenerationRunner:
         for active in ended:
             self._drop(active)
 
-    def on_refused(self, generation_ids: Iterable[str]) -> None:
-        """Another attempt has these now, or they were ended from outside: stop them without a word."""
-        for generation_id in generation_ids:
+    def on_refused(self, attempts: Iterable[Attempt]) -> None:
+        """Others follow these attempts, or they were ended from outside: stop them without a word.
+
+        The attempt that follows may run here, too, and goes on.
+        """
+        for generation_id, number in attempts:
             active = self._active.get(generation_id)
-            if active is not None:
+            if active is not None and active.generation.attempt == number:
                 _log.info("generation_taken_away", generation_id=generation_id)
                 self._drop(active)
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable
 
 from inference_worker.kept_entries import KeptEntries
 from inference_worker.redis_patience import Backoff, until_answered
-from shared.journal import TERMINAL_KINDS, Journal, NewEntry
+from shared.journal import TERMINAL_KINDS, Attempt, Journal, NewEntry
 from shared.redis_client import AWAY
 
 _APPEND_LIMIT_SECONDS = 10.0
-_Key = tuple[str, int]
 
 
 class JournalWriter:
@@ -29,7 +28,7 @@ class JournalWriter:
         journal: Journal,
         *,
         worker_id: Callable[[], str],
-        on_refused: Callable[[frozenset[str]], None],
+        on_refused: Callable[[frozenset[Attempt]], None],
         on_appended: Callable[[int], None],
     ) -> None:
         """`journal` must be on a client that does not repeat commands by itself; `on_appended` is told how many."""
@@ -37,9 +36,9 @@ class JournalWriter:
         self._worker_id = worker_id
         self._on_refused = on_refused
         self._on_appended = on_appended
-        self._kept: dict[_Key, KeptEntries] = {}
+        self._kept: dict[Attempt, KeptEntries] = {}
         self._pending: list[NewEntry] = []
-        self._left: set[_Key] = set()
+        self._left: set[Attempt] = set()
         """Attempts that are over without an end, until what they have pending is appended."""
         self._reconciling = False
         """Whether what is to be appended next follows from what is kept, so that nothing else needs to wait for it."""
@@ -50,7 +49,7 @@ class JournalWriter:
     def add(self, entries: Iterable[NewEntry]) -> None:
         """Append soon; returns at once, whatever Redis does."""
         for entry in entries:
-            key = (entry.generation_id, entry.attempt)
+            key = Attempt(entry.generation_id, entry.attempt)
             kept = self._kept.get(key)
             if kept is None:
                 kept = self._kept[key] = KeptEntries(*key)
@@ -62,7 +61,7 @@ class JournalWriter:
 
     def leave(self, generation_id: str, attempt: int) -> None:
         """Forget an attempt that another one follows, once its entries are appended; none may be added any more."""
-        key = (generation_id, attempt)
+        key = Attempt(generation_id, attempt)
         if key in self._kept:
             self._left.add(key)
             self._rouse()
@@ -102,8 +101,9 @@ class JournalWriter:
         if batch:
             self._on_appended(len(batch))
         for entry in batch:
-            if entry.kind in TERMINAL_KINDS or entry.generation_id in refused:
-                over.add((entry.generation_id, entry.attempt))
+            if entry.kind in TERMINAL_KINDS:
+                over.add(Attempt(entry.generation_id, entry.attempt))
+        over |= refused
         for key in over:
             self._kept.pop(key, None)
         if refused:
@@ -111,10 +111,10 @@ class JournalWriter:
 
     async def _missing(self) -> list[NewEntry]:
         """What is kept and not in the journals, that which is added while they are read included."""
-        written: dict[_Key, int] = {}
-        for generation_id, attempt in list(self._kept):
-            found = await until_answered("reconcile", functools.partial(self._journal.read, generation_id))
-            written[generation_id, attempt] = sum(entry.attempt == attempt for entry in found)
+        written: dict[Attempt, int] = {}
+        for key in list(self._kept):
+            found = await until_answered("reconcile", functools.partial(self._journal.read, key.generation_id))
+            written[key] = sum(entry.attempt == key.number for entry in found)
         self._reconciling = False
         missing: list[NewEntry] = []
         for key, kept in list(self._kept.items()):

@@ -28,6 +28,8 @@ class Registration:
         self._worker_id = new_id("w")
         self._soon = asyncio.Event()
         self._registered = False
+        self._was_lost = False
+        """Whether the worker still has to be told that it has a new id."""
         self.pinned: frozenset[str] = frozenset()
         """The variants that no worker ends by itself, as of the last heartbeat."""
 
@@ -58,19 +60,20 @@ class Registration:
                 continue
 
     async def beat(self) -> None:
-        """One heartbeat."""
+        """One heartbeat. After one that failed, the next begins where that one stood."""
         pinned = await self._registry.heartbeat(self._describe(self._worker_id), register=not self._registered)
-        if pinned is not None:
-            self.pinned = pinned
-            if not self._registered:
-                self._registered = True
-                _log.info("worker_registered", worker_id=self._worker_id)
-            return
-        _log.warning("worker_was_declared_lost", worker_id=self._worker_id)
-        self._worker_id = new_id("w")
-        await self._registry.heartbeat(self._describe(self._worker_id), register=True)
-        _log.info("worker_registered", worker_id=self._worker_id)
-        await self._on_lost()
+        if pinned is None:
+            _log.warning("worker_was_declared_lost", worker_id=self._worker_id)
+            self._worker_id = new_id("w")
+            self._registered, self._was_lost = False, True
+            pinned = await self._registry.heartbeat(self._describe(self._worker_id), register=True)
+        self.pinned = pinned or frozenset()
+        if not self._registered:
+            self._registered = True
+            _log.info("worker_registered", worker_id=self._worker_id)
+        if self._was_lost:
+            self._was_lost = False
+            await self._on_lost()
 
     async def leave(self) -> None:
         """Take the worker out of the registry; what it still had waits again."""

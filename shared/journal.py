@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import orjson
 import pydantic_core
@@ -26,6 +26,13 @@ def encode_frame(frame: Message) -> bytes:
     absent = {"logprobs"} if isinstance(frame, GenerationDelta) and frame.logprobs is None else None
     # orjson would leave each frame, however short, the four kilobytes in which it began to write it.
     return pydantic_core.to_json(frame, exclude=absent, inf_nan_mode="null")
+
+
+class Attempt(NamedTuple):
+    """One worker's try at a generation: who writes into its journal, until a next one does."""
+
+    generation_id: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,8 @@ class Journal:
         self._append = load_script(transport, "append")
         self._watch = load_script(transport, "watch")
 
-    async def append(self, worker_id: str, entries: Iterable[NewEntry]) -> frozenset[str]:
-        """Append one step's entries in one call; return the generations whose writer was refused."""
+    async def append(self, worker_id: str, entries: Iterable[NewEntry]) -> frozenset[Attempt]:
+        """Append one step's entries in one call; return the attempts that may not write any more."""
         arguments: list[bytes | str | int] = [worker_id]
         for entry in entries:
             arguments += (
@@ -98,7 +105,10 @@ class Journal:
         if len(arguments) == 1:
             return frozenset()
         refused = cast(list[bytes], await self._append(args=arguments))
-        return frozenset(generation_id.decode() for generation_id in refused)
+        return frozenset(
+            Attempt(generation_id.decode(), int(number))
+            for generation_id, number in zip(refused[::2], refused[1::2], strict=True)
+        )
 
     async def watch(self, generation_id: str, gateway_id: str, after_n: int = 0) -> tuple[JournalEntry, ...] | None:
         """Subscribe a gateway and return the entries after frame ``after_n``; None where it is unknown or expired."""

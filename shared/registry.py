@@ -46,6 +46,7 @@ class Registry:
         self._redis = transport
         self._heartbeat = load_script(transport, "heartbeat")
         self._reap = load_script(transport, "reap")
+        self._set_slots = load_script(transport, "set_slots")
 
     async def heartbeat(self, info: WorkerInfo, *, register: bool = False) -> frozenset[str] | None:
         """Say that a worker lives; return the variants that no worker ends by itself.
@@ -59,12 +60,11 @@ class Registry:
         return frozenset(name.decode() for name in pinned) if alive else None
 
     async def set_slots(self, worker_id: str, variant: str, free: int | None) -> None:
-        """Open a ready replica's slots, or close them with None."""
-        field = f"{worker_id}|{variant}"
+        """Open a ready replica's slots, or close them with None; a worker that was declared lost opens none."""
         if free is None:
-            await self._redis.hdel(keys.SLOTS, field)
+            await self._redis.hdel(keys.SLOTS, f"{worker_id}|{variant}")
         else:
-            await self._redis.hset(keys.SLOTS, field, str(free))
+            await self._set_slots(args=[worker_id, variant, free])
 
     async def send(self, worker_id: str, command: WorkerCommand) -> None:
         """Append a command to a worker's stream."""

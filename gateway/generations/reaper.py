@@ -8,6 +8,7 @@ from gateway.generations.leadership import Leadership
 from gateway.generations.lost_gateways import LostGateways
 from gateway.health.metrics import GatewayMetrics
 from shared.log import get_logger
+from shared.redis_client import CONNECT_TIMEOUT_SECONDS
 from shared.registry import Registry
 
 _log = get_logger(__name__)
@@ -15,8 +16,9 @@ _log = get_logger(__name__)
 
 #: A look that comes this long after the one before was held up: Redis was away, or this gateway stood still.
 HELD_UP_SECONDS = 1.5
-#: Time that workers get to send a heartbeat after that; without Redis they could not.
-GRACE_SECONDS = 3.0
+#: Time that workers get to send a heartbeat after that; without Redis they could not. One may still try to reach the
+#: address at which Redis was, and pauses for up to a second afterwards.
+GRACE_SECONDS = CONNECT_TIMEOUT_SECONDS + 1.5
 
 
 class Reaper:

@@ -116,10 +116,9 @@ async def test_a_late_writer_is_refused(queue: WaitingQueue, journal: Journal, r
     await queue.take("w1", VARIANT)
     assert await journal.append("w1", [delta("g", 1, 1)]) == frozenset()
     assert await queue.requeue("w1", "g", 1) == 2
-    assert await journal.append("w1", [delta("g", 1, 2)]) == {"g"}
+    assert await journal.append("w1", [delta("g", 1, 2)]) == {("g", 1)}
     await queue.take("w1", VARIANT, released_slots=1)
-    assert await journal.append("w1", [delta("g", 2, 2)]) == frozenset()
-    assert await journal.append("w1", [delta("g", 1, 3)]) == {"g"}
+    assert await journal.append("w1", [delta("g", 1, 3), delta("g", 2, 2)]) == {("g", 1)}
     assert [(entry.attempt, entry.seq, entry.token_ids) for entry in await journal.read("g")] == [
         (1, 1, (1,)),
         (2, 2, (2,)),
@@ -133,7 +132,7 @@ async def test_a_generation_ends_once(
     await queue.take("w1", VARIANT)
     end = NewEntry("g", 1, "finished", 0, [], b'{"type":"generation.finished"}')
     assert await journal.append("w1", [end]) == frozenset()
-    assert await journal.append("w1", [end]) == {"g"}
+    assert await journal.append("w1", [end]) == {("g", 1)}
     assert await queue.fail("g", WorkerLost("late"), only_waiting=False) is False
     assert await queue.cancel("g", "ann") == "ended"
     assert await transport.xlen(keys.FINISHED) == 1

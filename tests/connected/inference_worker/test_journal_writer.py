@@ -11,7 +11,7 @@ import pytest
 
 from inference_worker.journal_writer import JournalWriter
 from shared import keys
-from shared.journal import Journal, NewEntry, encode_frame
+from shared.journal import Attempt, Journal, NewEntry, encode_frame
 from shared.redis_client import AsyncRedis, create_redis
 from shared.schemas.generation import GenerationDelta
 from tests.helpers.redis_server import RedisServer
@@ -29,7 +29,7 @@ def end(generation_id: str, seq: int) -> NewEntry:
 
 
 @asynccontextmanager
-async def running_writer(redis: AsyncRedis, refused: set[str]) -> AsyncIterator[JournalWriter]:
+async def running_writer(redis: AsyncRedis, refused: set[Attempt]) -> AsyncIterator[JournalWriter]:
     writer = JournalWriter(
         Journal(redis), worker_id=lambda: "w", on_refused=refused.update, on_appended=lambda entries: None
     )
@@ -49,7 +49,7 @@ async def assign(redis: AsyncRedis, *generation_ids: str) -> None:
 async def test_what_redis_missed_and_what_it_lost_is_appended_once(own_redis: RedisServer) -> None:
     """The accident: a Redis that comes back has lost its last moments, or those that went by without it."""
     redis = create_redis("test", own_redis.url, blocking=True)
-    refused: set[str] = set()
+    refused: set[Attempt] = set()
     names = ("missed", "lost", "ended", "left", "taken")
     try:
         await assign(redis, *names)
@@ -80,7 +80,7 @@ async def test_what_redis_missed_and_what_it_lost_is_appended_once(own_redis: Re
                 assert [entry.token_ids for entry in deltas] == [(seq,) for seq in range(1, last + 1)]
                 assert [entry.frame for entry in deltas] == [delta(name, seq).frame for seq in range(1, last + 1)]
             assert (await journal.read("ended"))[-1].kind == "finished"
-            assert refused == {"taken"}
+            assert refused == {("taken", 1)}
     finally:
         await redis.aclose()
 

@@ -16,6 +16,7 @@ from shared.journal import NewEntry
 from shared.redis_client import create_redis
 from shared.schemas.generation import GenerationParams
 from shared.schemas.workers import LoadVariant
+from tests.helpers.redis_relay import RedisRelay
 from tests.helpers.redis_server import RedisServer, free_port
 from tests.helpers.services import Service, wait_until
 from tests.helpers.worker_client import (
@@ -62,6 +63,31 @@ async def test_a_late_writer_with_an_older_attempt_is_refused(
     assert {entry.attempt for entry in entries[: len(before)]} == {1}
     assert {entry.attempt for entry in entries[len(before) :]} == {2}
     assert entries[len(before)].kind == "resumed"
+
+
+async def test_a_worker_that_gets_its_own_answer_back_goes_on_with_it(
+    client: WorkerClient, start_worker: StartWorker, store: Path, session_redis: RedisServer
+) -> None:
+    """Accident: a worker is declared lost, takes its own answer again, and is refused only now what it wrote before.
+
+    It takes that for a refusal of the new attempt, stops it without a word, and the answer stands still for ever.
+    """
+    publish_sample_variant(store)
+    params = GenerationParams(temperature=0, max_new_tokens=300)
+    async with RedisRelay(session_redis).running() as relay:
+        worker = start_worker(url=relay.url)
+        worker_id = await client.ready_worker()
+        generation_id = await client.ask(params=params)
+        await client.entries_until(generation_id, lambda entries: len(entries) > 20)
+        relay.hold(client.redis, "append")
+        await relay.caught()
+        assert await client.registry.reap(worker_id, silent_ms=0)
+        await asyncio.to_thread(wait_until, lambda: '"attempt": 2' in worker.output, what="its second attempt")
+        relay.release()
+        entries = await client.ended(generation_id)
+    assert_well_formed(entries)
+    assert {entry.attempt for entry in entries} == {1, 2}
+    assert len(tokens_of(entries)) == 300
 
 
 async def test_a_killed_replica_is_replaced_and_the_answer_goes_on(

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from inference_worker.slot_keeper import SlotKeeper
+from tests.helpers.messages import worker_info
 from tests.helpers.worker_client import VARIANT, WorkerClient
 
 pytestmark = pytest.mark.connected
@@ -35,6 +36,7 @@ async def test_slots_that_are_too_many_are_gone_with_the_next_release(
     """Accident: after a call without an answer the worker is given more than it has slots, for as long as it lives."""
     free = max(0, SLOTS - assigned)
     keeper = SlotKeeper(client.queue, client.registry, worker_id=lambda: "w1", free_slots=lambda _variant: free)
+    await client.registry.heartbeat(worker_info("w1"), register=True)
     await client.registry.set_slots("w1", VARIANT, registered)
     keeper.release(VARIANT)
     await settled(client, keeper, free)
@@ -43,6 +45,7 @@ async def test_slots_that_are_too_many_are_gone_with_the_next_release(
 async def test_a_release_never_takes_away_what_is_assigned_and_not_read(client: WorkerClient) -> None:
     """Accident: the number is set to the worker's own count, which does not know what is under way to it."""
     keeper = SlotKeeper(client.queue, client.registry, worker_id=lambda: "w1", free_slots=lambda _variant: SLOTS)
+    await client.registry.heartbeat(worker_info("w1"), register=True)
     await client.registry.set_slots("w1", VARIANT, SLOTS - 3)
     keeper.release(VARIANT)
     await settled(client, keeper, SLOTS - 2)
