@@ -58,9 +58,9 @@ class PlatformClient:
         return self._checked(self._http.post(path, json=body, headers=self._headers))
 
     def delete(self, path: str) -> None:
-        """Delete a resource."""
+        """Delete a resource; 202 says that the converter does it."""
         answer = self._http.delete(path, headers=self._headers)
-        assert answer.status_code == 204, answer.text
+        assert answer.status_code in (202, 204), answer.text
 
     def status_without_key(self, path: str) -> int:
         """Return the status that a caller without a key gets."""
@@ -105,7 +105,18 @@ class PlatformClient:
     def convert(self, source_model: str, variants: list[str], *, timeout_seconds: float) -> dict[str, Any]:
         """Ask for a conversion and follow its events to the end; return the job."""
         job = self.post("/api/v1/conversions", {"source_model": source_model, "variants": variants})
-        path = f"/api/v1/conversions/{job['conversion_id']}"
+        return self.ended_conversion(job["conversion_id"], timeout_seconds=timeout_seconds)
+
+    def stage_begun(self, conversion_id: str, stage: str, *, timeout_seconds: float = 120) -> None:
+        """Wait until a conversion is in a stage."""
+        deadline = time.monotonic() + timeout_seconds
+        while (job := self.get(f"/api/v1/conversions/{conversion_id}"))["stage"] != stage:
+            assert time.monotonic() < deadline, job
+            time.sleep(0.1)
+
+    def ended_conversion(self, conversion_id: str, *, timeout_seconds: float) -> dict[str, Any]:
+        """Follow a conversion's events to the end; return the job."""
+        path = f"/api/v1/conversions/{conversion_id}"
         deadline = time.monotonic() + timeout_seconds
         with self._http.stream("GET", f"{path}/events", headers=self._headers) as events:
             for _ in events.iter_lines():

@@ -46,20 +46,13 @@ async def test_down_and_up_again_keeps_everything(scaled: ComposeProject, client
 def back_up_while_it_converts(project: ComposeProject, client: PlatformClient, folder: Path) -> None:
     """The accident: a conversion changes the store while it is copied, and there is no backup."""
     job = client.post("/api/v1/conversions", {"source_model": SOURCE_MODEL, "variants": ["fp16"], "name": "backed-up"})
-    path = f"/api/v1/conversions/{job['conversion_id']}"
-    deadline = time.monotonic() + 120
-    while client.get(path)["stage"] != "export":
-        assert time.monotonic() < deadline, client.get(path)
-        time.sleep(0.1)
+    client.stage_begun(job["conversion_id"], "export")
     project.script("backup", str(folder))
     with tarfile.open(folder / "models.tar") as models:
         names = models.getnames()
     assert [name for name in names if ".staging" in name] == []
     assert f"./{MODEL}/int4/manifest.json" in names
-    while client.get(path)["state"] in ("queued", "running"):
-        assert time.monotonic() < deadline, client.get(path)
-        time.sleep(0.5)
-    assert client.get(path)["state"] == "succeeded"
+    assert client.ended_conversion(job["conversion_id"], timeout_seconds=120)["state"] == "succeeded"
 
 
 async def test_a_backup_brings_everything_back_after_all_volumes_were_wiped(
