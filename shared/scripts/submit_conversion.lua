@@ -13,7 +13,10 @@ for _, other in ipairs(redis.call('SMEMBERS', open)) do
     redis.call('SREM', open, other)
   elseif theirs then
     theirs = cjson.decode(theirs)
-    if theirs.digest == mine.digest then return {'joined', other} end
+    -- One that is to stop makes nothing any more, and a second one of the same takes no name from it.
+    if theirs.digest == mine.digest and redis.call('EXISTS', key(other, 'cancel')) == 0 then
+      return {'joined', other}
+    end
     -- A job that failed leaves the names to the next one; what is published under them the gateway has looked at.
     if theirs.model == mine.model then
       for name, digest in pairs(mine.variants) do

@@ -49,6 +49,23 @@ async def test_a_name_belongs_to_the_source_of_every_open_job(service: Conversio
     await submit(service, "org/two", "int8")
 
 
+async def test_a_job_that_is_to_stop_is_not_joined(service: ConversionService, redis_url: str) -> None:
+    """A job was cancelled and asked for again at once: it joined the one that ended as cancelled a moment later.
+
+    Where that one's converter was lost, the moment took as long as the loss was not seen.
+    """
+    first = await submit(service, "org/one", "int8")
+    with create_sync_redis("converter", redis_url) as client:
+        jobs = JobStore(client, "w", 2.0)
+        ticket = StageTicket(first.conversion_id, "resolve", 1)
+        assert jobs.claim(ticket) is not None
+        assert (await service.cancel(first.conversion_id)).state == "running"
+        again = await submit(service, "org/one", "int8")
+        assert again.conversion_id != first.conversion_id
+        jobs.end(ticket, "cancelled")
+    assert await submit(service, "org/one", "int8") == again
+
+
 async def test_a_variants_name_belongs_to_one_recipe_of_the_open_jobs(service: ConversionService) -> None:
     """Two jobs with different recipes for one name both ran, and the second failed at publish, after hours."""
     await submit(service, "org/one", "int8", "int4")
