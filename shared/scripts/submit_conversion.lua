@@ -5,6 +5,8 @@
 -- Returns {'created', id} | {'joined', id of the open job} | {'name_taken', the source that has the name}
 --       | {'variant_taken', name of the variant}
 local cid, held, created, event, kept, listed = unpack(ARGV, 1, 6)
+-- Redis was lost before it could say so: the client asked once more.
+if redis.call('EXISTS', key(cid, 'job')) == 1 then return {'created', cid} end
 local all, open = 'ovchat:{conversions}:all', 'ovchat:{conversions}:open'
 local mine, refusal = cjson.decode(held), nil
 for _, other in ipairs(redis.call('SMEMBERS', open)) do

@@ -1,10 +1,11 @@
 """Which conversion jobs are accepted, joined and refused, and what of them Redis forgets."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
+from redis.typing import EncodableT
 
 from converter_worker.job_store import JobStore, StageTicket
 from gateway.conversion_client import ConversionTasks
@@ -64,6 +65,36 @@ async def test_a_job_that_is_to_stop_is_not_joined(service: ConversionService, r
         assert again.conversion_id != first.conversion_id
         jobs.end(ticket, "cancelled")
     assert await submit(service, "org/one", "int8") == again
+
+
+@pytest.mark.parametrize("published", [False, True])
+async def test_a_job_whose_acceptance_was_not_heard_is_begun(
+    service: ConversionService,
+    transport: AsyncRedis,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    published: bool,
+) -> None:
+    """Redis accepted a job and was lost before it said so; the client asked again, and the job joined itself.
+
+    No message was sent for it: it waited for the reaper, as long as a lost one does, and was nobody's in the usage.
+    """
+    if published:
+        publish_sample_variant(tmp_path, redis_url, model="model", variant="fp16")
+    script = service._submit
+
+    async def unheard(args: Iterable[EncodableT]) -> object:
+        sent = list(args)
+        await script(sent)
+        return await script(sent)
+
+    monkeypatch.setattr(service, "_submit", unheard)
+    request = {"source_model": "tests/model", "name": "model", "variants": ["fp16"]}
+    job, joined = await service.submit(ConversionRequest.model_validate(request))
+    assert not joined
+    assert await transport.llen(keys.CELERY_PREFIX + keys.CONVERSION_QUEUE) == (0 if published else 1)
+    assert await transport.xlen(keys.conversion_events(job.conversion_id)) == 1
 
 
 async def test_a_variants_name_belongs_to_one_recipe_of_the_open_jobs(service: ConversionService) -> None:
