@@ -15,5 +15,6 @@ if state == '"queued"' then
   return 'cancelled'
 end
 if state ~= '"running"' then return 'ended' end
-redis.call('SET', key(cid, 'cancel'), '1', 'EX', 86400)
+-- Until it ends, which takes the wish with it: its converter may be away for days, and would else go on when it is back.
+redis.call('SET', key(cid, 'cancel'), '1')
 return 'asked'

@@ -136,6 +136,23 @@ async def test_redis_forgets_jobs_that_have_ended(
     assert not await transport.exists(keys.OPEN_CONVERSIONS)
 
 
+async def test_a_cancel_is_kept_until_its_job_has_ended(
+    service: ConversionService, transport: AsyncRedis, redis_url: str
+) -> None:
+    """A job was cancelled while its converter was switched off for a weekend; on Monday it was converted after all."""
+    job = await submit(service, "org/one")
+    cancel = keys.conversion_cancel(job.conversion_id)
+    with create_sync_redis("converter", redis_url) as client:
+        jobs = JobStore(client, "w", 2.0)
+        ticket = StageTicket(job.conversion_id, "resolve", 1)
+        jobs.claim(ticket)
+        await service.cancel(job.conversion_id)
+        assert await transport.persist(cancel) == 0
+        assert jobs.stop_reason(ticket) == "cancelled"
+        jobs.end(ticket, "cancelled")
+    assert not await transport.exists(cancel)
+
+
 async def test_jobs_behind_a_thousand_newer_ones_are_seen(
     service: ConversionService, transport: AsyncRedis, redis_url: str
 ) -> None:
