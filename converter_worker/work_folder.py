@@ -42,12 +42,19 @@ class WorkFolder:
         return self.path / f"{stage}.log"
 
     def begin(self, target: Path, attempt: int) -> Path:
-        """Return a path that does not exist, into which a stage writes what becomes `target`."""
-        part = target.with_name(f".{target.name}.{attempt}")
-        if part.exists():
-            shutil.rmtree(part)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        return part
+        """Return a path that does not exist, into which a stage writes what becomes `target`.
+
+        What lost attempts wrote goes: the disk was foretold to hold it once.
+        """
+        parts = [target.with_name(f".{target.name}.{number}") for number in range(1, attempt + 1)]
+        for part in parts:
+            # By one rename: a converter that comes back late must not give its final name to what is half removed.
+            gone = part.with_name(f"{part.name}.{secrets.token_hex(4)}.gone")
+            with contextlib.suppress(FileNotFoundError):
+                part.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+        parts[-1].parent.mkdir(parents=True, exist_ok=True)
+        return parts[-1]
 
     def finish(self, part: Path, target: Path) -> None:
         """Give a whole folder its final name; one that is there already is kept."""

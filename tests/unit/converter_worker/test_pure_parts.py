@@ -154,6 +154,24 @@ def test_what_stands_under_its_final_name_is_whole(tmp_path: Path) -> None:
     assert not work.path.exists()
 
 
+def test_what_a_lost_attempt_wrote_gives_its_space_back(tmp_path: Path) -> None:
+    """A converter was lost at the end of a large export: what it wrote stayed beside the next one's as long as the job.
+
+    The disk, which held the job once as foretold, was full.
+    """
+    work = WorkFolder(tmp_path / "job")
+    for attempt in (1, 2, 3):
+        part = work.begin(work.variant("int4"), attempt)
+        part.mkdir()
+        (part / "openvino_model.bin").write_bytes(b"0123")
+        assert [path.name for path in part.parent.iterdir()] == [f".int4.{attempt}"]
+    # Another variant's, though its name begins with this one's.
+    other = work.begin(work.variant("int4.1"), 2)
+    other.mkdir()
+    assert not work.begin(work.variant("int4"), 3).exists()
+    assert list(other.parent.iterdir()) == [other]
+
+
 def test_a_truncated_ir_is_noticed(tmp_path: Path) -> None:
     xml_file = tmp_path / "openvino_model.xml"
     xml_file.write_text('<net><data element_type="f16" shape="4" offset="0" size="8" /></net>')
