@@ -19,7 +19,7 @@ from converter_worker.publication import ConversionRecord, VariantWork
 from converter_worker.reference_shelf import Label, ReferenceShelf
 from converter_worker.stage_runner import StageStopped
 from converter_worker.step_context import StepContext
-from shared.errors import InternalError, SourceNotFound
+from shared.errors import InternalError, SourceNotFound, VariantNotPublished
 from shared.schemas.conversion import VariantResult
 from shared.schemas.models import Manifest, VariantRequest
 
@@ -84,7 +84,11 @@ def verify(context: StepContext) -> list[StageTicket]:
 
 
 def publish(context: StepContext) -> list[StageTicket]:
-    """Make the variants visible, one rename each, and end the job."""
+    """Make the variants visible, one rename each, and end the job.
+
+    Raises:
+        VariantNotPublished: one that was published before was deleted meanwhile; those that were made are published.
+    """
     revision = context.note("revision")
     base = context.work.recall("export-base")
     view = context.jobs.find(context.ticket.conversion_id) or context.view
@@ -101,6 +105,7 @@ def publish(context: StepContext) -> list[StageTicket]:
 
     results: list[VariantResult] = []
     made_here: list[Manifest] = []
+    deleted: list[str] = []
     for done, request in enumerate(context.plan.variants):
         watch()
         context.reporter("publish", variant=request.name, done=done, of=len(context.plan.variants))(0.0, "publishing")
@@ -108,7 +113,10 @@ def publish(context: StepContext) -> list[StageTicket]:
         if made is None or base is None:
             published = context.find_published(request, revision)
             if published is None:
-                raise InternalError(f"The variant {request.name} was not made.")
+                if context.next("compress", request.name).claim_field in context.view.claims:
+                    raise InternalError(f"The variant {request.name} was not made.")
+                deleted.append(request.name)
+                continue
             # Whoever published it may have been killed before it was in the index.
             context.index.refresh(published)
             results.append(publication.result_of(published, None))
@@ -131,6 +139,11 @@ def publish(context: StepContext) -> list[StageTicket]:
         results.append(publication.result_of(manifest, made))
         made_here.append(manifest)
     _keep_reference(context, made_here)
+    if deleted:
+        raise VariantNotPublished(
+            f"{context.plan.model}:{deleted[0]} was published when the conversion began, and was deleted before it "
+            "ended. What else was asked for is published; convert again to have this one too."
+        )
     context.jobs.end(context.ticket, "succeeded", results=tuple(results))
     if (speed := figures.speed(view.notes.get("speed"))) is not None:
         context.registry.learn_speed(speed)

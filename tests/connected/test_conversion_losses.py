@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from converter_worker.variant_deletion import delete_published
+from converter_worker.variant_index import VariantIndex
 from shared import keys
 from shared.schemas.conversion import ENDED
 from tests.helpers.hub_bed import HUB_STAGES, PIECE_BYTES, HubBed
@@ -210,3 +212,29 @@ def test_a_cancel_does_not_wait_for_a_converter(bed: HubBed, source: Path) -> No
     bed.release("export")
     for other in others:
         bed.assert_as_asked(other, source, attempt=1)
+
+
+def test_a_variant_that_is_deleted_meanwhile_costs_no_other(bed: HubBed, source: Path) -> None:
+    """One of two variants was there already, and deleted while the other was made: at publish, hours later, all failed.
+
+    What was made was cleared away with it.
+    """
+    first = bed.submit(source, "int4", name="meanwhile")
+    bed.assert_as_asked(first, source)
+    bed.hold("compress")
+    both = bed.submit(source, "int4", "int8", name="meanwhile")
+    bed.wait_held("compress")
+    delete_published(
+        bed.store,
+        VariantIndex(bed.redis, bed.store),
+        "meanwhile",
+        "int4",
+        bed.store.manifest("meanwhile", "int4").created_at,
+    )
+    bed.release("compress")
+    job = bed.wait_for_end(both)
+    assert job.error is not None
+    assert (job.state, job.error.code) == ("failed", "variant_not_published")
+    assert "meanwhile:int4 was published when the conversion began" in job.error.message
+    bed.store.check("meanwhile", "int8", hashes=True)
+    bed.assert_in_order()
