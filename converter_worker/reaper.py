@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,9 +49,11 @@ class Reaper:
     """Looks for abandoned jobs, raises their attempt and sends them again from the start; done stages are kept.
 
     A job is taken up when two rounds in a row find it abandoned: after a restart of Redis every lease is gone for a
-    moment, and its holder only has to renew it, which it does twice in a period. A job that is to be cancelled while
-    nobody works on it, because it waits behind others or its converter died, is ended here. `waiting_messages` returns
-    the text of all messages in the queues; a job's id occurs in it when one of them is its own.
+    moment, and its holder only has to renew it, which it does four times while a lease lasts. Where Redis was away for
+    longer than a period, the holder gets as long as that, for it may still try to reach the address at which Redis was.
+    A job that is to be cancelled while nobody works on it, because it waits behind others or its converter died, is
+    ended here. `waiting_messages` returns the text of all messages in the queues; a job's id occurs in it when one of
+    them is its own.
     """
 
     def __init__(
@@ -65,12 +68,17 @@ class Reaper:
     ) -> None:
         self._jobs = jobs
         self._waiting_messages = waiting_messages
+        self._lease_seconds = lease_seconds
         self._period_seconds = min(LONGEST_PERIOD_SECONDS, lease_seconds / 2)
         self._lost_message_ms = 2000 * lease_seconds
         self._send = send
         self._give_up = give_up
         self._cancel = cancel
         self._suspects: frozenset[tuple[object, ...]] = frozenset()
+        #: When the present look began, or the first of those that failed before it.
+        self._look_began: float | None = None
+        self._was_held_up = False
+        self._patient_until = 0.0
 
     def run(self, stopping: threading.Event, after_round: Callable[[], None]) -> None:
         """Look again and again until `stopping` is set, and call `after_round` after each look."""
@@ -86,6 +94,7 @@ class Reaper:
 
     def reap(self) -> list[str]:
         """Look once; take up the jobs that the last round found abandoned too, and return their ids."""
+        began = self._look_began = self._look_began or time.monotonic()
         views = self._jobs.unfinished()
         waiting = self._waiting_messages() if views else b""
         abandoned: dict[tuple[object, ...], JobView] = {}
@@ -95,8 +104,21 @@ class Reaper:
                 self._cancel(StageTicket(view.job.conversion_id, view.job.stage or "resolve", view.job.attempt))
             elif is_abandoned(signs, self._lost_message_ms):
                 abandoned[view.job.conversion_id, view.job.attempt, view.open_claims] = view
+        self._look_began = None
+        if self._is_patient(time.monotonic() - began):
+            abandoned = {}
         known, self._suspects = self._suspects, frozenset(abandoned)
         return [view.job.conversion_id for key, view in abandoned.items() if key in known and self._take_up(view)]
+
+    def _is_patient(self, look_seconds: float) -> bool:
+        """Tell whether a missing lease proves nothing yet, because its holder may not have been able to renew it."""
+        now = time.monotonic()
+        is_held_up = look_seconds > self._period_seconds
+        # Not after each of them where every look takes long: nothing would ever be taken up.
+        if is_held_up and not self._was_held_up:
+            self._patient_until = now + self._lease_seconds
+        self._was_held_up = is_held_up
+        return now < self._patient_until
 
     def _signs(self, view: JobView, waiting: bytes) -> JobSigns:
         return JobSigns(

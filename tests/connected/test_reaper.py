@@ -1,12 +1,15 @@
 """The reaper on a real Redis: what breaks a round, and jobs that it cannot read."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import orjson
 import pytest
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from converter_worker.job_store import JobStore, StageTicket
 from converter_worker.reaper import Reaper
@@ -93,6 +96,39 @@ def test_the_reaper_outlives_what_breaks_a_round(state: SyncRedis, jobs: JobStor
     assert {(event.stage, (event.message or "").partition(";")[0]) for event in told} == {
         ("resolve", "taken up again after its message was lost")
     }
+
+
+def test_a_job_is_not_taken_away_while_its_converter_tries_to_reach_redis(
+    state: SyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis moved and was away for 15 s: one converter reached it at once, the other still tried the old address.
+
+    Its lease had run out, and hours of a compression that went on all the while were thrown away. A converter that is
+    lost in that time is noticed all the same.
+    """
+    lease_seconds = 0.6
+    jobs, sent = JobStore(state, "w", lease_seconds), list[StageTicket]()
+    ticket = StageTicket(write_lost_job(state), "compress", 1, "int4")
+    reaper = Reaper(
+        jobs,
+        lambda: b"",
+        lease_seconds=lease_seconds,
+        send=sent.append,
+        give_up=lambda ticket, error: None,
+        cancel=lambda ticket: None,
+    )
+    jobs.claim(ticket)
+    with monkeypatch.context() as away:
+        away.setattr(jobs, "unfinished", Mock(side_effect=RedisError))
+        with pytest.raises(RedisError):
+            reaper.reap()
+    time.sleep(lease_seconds)
+    assert not state.exists(keys.conversion_lease(ticket.conversion_id, ticket.claim_field))
+    assert [reaper.reap(), reaper.reap()] == [[], []]
+    assert jobs.renew_lease(ticket)
+    time.sleep(lease_seconds)
+    assert [reaper.reap(), reaper.reap()] == [[], [ticket.conversion_id]]
+    assert [again.attempt for again in sent] == [2]
 
 
 def test_a_job_of_a_newer_version_is_left_to_newer_converters(state: SyncRedis, jobs: JobStore, tmp_path: Path) -> None:
