@@ -1,17 +1,17 @@
 """Clearing away what jobs that have ended left on the disk: their converter was killed before it could."""
 
 import re
-import shutil
 from pathlib import Path
 
 from converter_worker.job_store import JobStore
 from converter_worker.quality_folders import is_card_work, is_reference
+from converter_worker.work_folder import GONE_SUFFIX, WorkFolder
 from shared.log import get_logger
 from shared.model_store import ModelStore
 
 log = get_logger(__name__)
 
-_CONVERSION_ID = re.compile(r"conv_[0-9a-f]{24}")
+_CONVERSION_ID = re.compile(rf"conv_[0-9a-f]{{24}}(\.[0-9a-f]+{re.escape(GONE_SUFFIX)})?")
 
 
 class Sweeper:
@@ -29,7 +29,7 @@ class Sweeper:
             for folder in sorted(self._scratch_dir.iterdir()):
                 # The scratch folder may hold other people's things.
                 if _CONVERSION_ID.fullmatch(folder.name) and not self._is_unfinished(folder.name):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    WorkFolder(folder).remove()
                     removed += 1
         if removed:
             log.info("staging_cleaned", folders=removed)

@@ -162,13 +162,19 @@ class ModelStore:
         return folder
 
     def clean_staging(self, keep: Callable[[str], bool]) -> tuple[str, ...]:
-        """Remove the staging folders whose name ``keep`` does not want; return their names."""
+        """Remove the staging folders whose name ``keep`` does not want; return their names.
+
+        Each goes out of sight by one rename first: a late publication finds it whole or not at all.
+        """
         root = self.path / STAGING_NAME
         if not root.is_dir():
             return ()
         gone = tuple(folder.name for folder in sorted(root.iterdir()) if not keep(folder.name))
         for name in gone:
-            shutil.rmtree(root / name, ignore_errors=True)
+            try:
+                self._move_to_trash(root / name)
+            except OSError:
+                shutil.rmtree(root / name, ignore_errors=True)
         return gone
 
     def publish(self, staged: Path, manifest: Manifest, watch: Callable[[], None] = lambda: None) -> Manifest:

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -142,6 +143,28 @@ def test_staging_leftovers_are_cleaned(store: ModelStore) -> None:
         stage(store, name)
     assert store.clean_staging(lambda name: name == "conv_runs") == ("conv_old",)
     assert [path.name for path in (store.path / STAGING_NAME).iterdir()] == ["conv_runs"]
+
+
+def test_a_late_publication_never_shows_what_is_being_cleared_away(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A converter stood still before its last rename; its job was cancelled, and it came back while that cleared away.
+
+    The folder that it published was emptied under its final name.
+    """
+    staged, unlink = stage(store), os.unlink
+
+    def unlink_late(*arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(os, "unlink", unlink)
+        with pytest.raises(StoreUnwritable):
+            store.publish(staged, a_manifest())
+        unlink(*arguments, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink_late)
+    assert store.clean_staging(keep=lambda name: False) == ("conv_1",)
+    assert os.unlink is unlink
+    assert list(store.names()) == []
+    assert list((store.path / STAGING_NAME).iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
