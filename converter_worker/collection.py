@@ -8,6 +8,7 @@ from converter_worker.hub_cache import TRASH_PREFIX
 from converter_worker.leftovers import FoundLeftover
 from shared.ids import new_id
 from shared.log import get_logger
+from shared.model_store import MANIFEST_NAME
 from shared.schemas.store import Leftover
 
 log = get_logger(__name__)
@@ -39,7 +40,9 @@ def _free(leftover: FoundLeftover) -> Leftover:
         return _kept(leftover, "it is gone already")
     except OSError as error:
         return _kept(leftover, f"it cannot be removed: {error.strerror or error}")
-    if leftover.is_needed():
+    # What was no variant when it was found may have made room for one since.
+    is_published = leftover.item.kind == "orphan" and (trash / MANIFEST_NAME).is_file()
+    if is_published or leftover.is_needed():
         return _given_back(leftover, trash)
     if problem := _remove(trash):
         return _kept(leftover, f"only a part of it could be removed: {problem}")

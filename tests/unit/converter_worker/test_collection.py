@@ -80,6 +80,19 @@ def test_a_variant_whose_manifest_cannot_be_read_now_is_kept(tmp_path: Path) -> 
     assert (store.path / "model" / "int4").is_dir()
 
 
+def test_a_variant_that_was_published_over_an_orphan_meanwhile_is_kept(tmp_path: Path) -> None:
+    """A conversion put half a folder out of its way and published; the collection that had found that one freed it."""
+    store, search = a_search(tmp_path)
+    folder = store.path / "model" / "int4"
+    folder.mkdir(parents=True)
+    os.utime(folder, (1, 1))
+    (orphan,) = search.found()
+    (folder / "manifest.json").write_text("{}")
+    (outcome,) = collect([orphan])
+    assert (outcome.state, outcome.reason) == ("kept", "a conversion has begun to use it")
+    assert (folder / "manifest.json").is_file()
+
+
 def test_what_a_killed_collection_left_is_found_again(tmp_path: Path) -> None:
     """A converter that was killed between the renaming and the removal left gigabytes that no collection saw."""
     store, search = a_search(tmp_path)
