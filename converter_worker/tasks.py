@@ -1,5 +1,9 @@
 """The converter's Celery tasks: thin, idempotent, ids in and nothing out."""
 
+import contextlib
+from collections.abc import Iterator
+
+import redis.exceptions
 from celery import Celery
 from celery.exceptions import Reject
 
@@ -52,16 +56,29 @@ def register_stages(app: Celery, conversions: Conversions) -> None:
 
 
 def register_store_tasks(app: Celery, store: ModelStore, index: VariantIndex, runs: StoreRuns) -> None:
-    """Give the application of the store its tasks; each is done in seconds or minutes, and done again without harm."""
+    """Give the application of the store its tasks; each is done in seconds or minutes, and done again without harm.
+
+    Nobody looks for those that are lost, so one that Redis broke off goes back into the queue.
+    """
 
     @app.task(name=keys.TASK_DELETE_VARIANT)  # type: ignore[untyped-decorator]
     def delete_variant(model: str, variant: str, created_at: str) -> None:
-        delete_published(store, index, model, variant, created_at)
+        with _again_where_redis_is_away():
+            delete_published(store, index, model, variant, created_at)
 
     @app.task(name=keys.TASK_STORE_RUN)  # type: ignore[untyped-decorator]
     def run_over_store(run_id: str) -> None:
-        runs.carry_out(run_id)
+        with _again_where_redis_is_away():
+            runs.carry_out(run_id)
 
     @app.task(name=keys.TASK_REINDEX)  # type: ignore[untyped-decorator]
     def reindex() -> None:
         index.rebuild()
+
+
+@contextlib.contextmanager
+def _again_where_redis_is_away() -> Iterator[None]:
+    try:
+        yield
+    except redis.exceptions.RedisError as error:
+        raise Reject(f"Redis is away: {error}", requeue=True) from error
