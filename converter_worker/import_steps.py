@@ -160,8 +160,7 @@ def publish(context: StepContext) -> list[StageTicket]:
             folder,
             revision=revision,
             fp16_bytes=None,
-            # Of this attempt: a converter that comes back late must not copy over what another one publishes.
-            staging=context.store.staging_dir(context.ticket.conversion_id) / f"publish-{context.ticket.attempt}",
+            staging=context.publish_staging(),
             watch=watch,
             imported=_imported(facts, record),
             versions=facts.versions,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.errors import StoreUnwritable
+from shared.errors import StoreUnwritable, VariantCorrupt, VariantNotPublished
 from shared.model_store import ModelStore, write_error
 from shared.schemas.conversion import ConversionPlan, VariantResult
 from shared.schemas.conversion_figures import ConversionFigures
@@ -76,7 +76,8 @@ def publish_variant(
         VariantExists, DiskFull, StoreUnwritable: nothing was published.
     """
     staged = folder
-    if folder.is_dir() and store.path.resolve() not in folder.resolve().parents:
+    is_elsewhere = folder.is_dir() and store.path.resolve() not in folder.resolve().parents
+    if is_elsewhere and not _is_published(store, plan.model, request.name):
         staged = staging / request.name
         try:
             shutil.rmtree(staged, ignore_errors=True)
@@ -104,6 +105,14 @@ def publish_variant(
         for file in staged.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)
     return store.publish(staged, manifest, watch)
+
+
+def _is_published(store: ModelStore, model: str, variant: str) -> bool:
+    """Tell whether a name is taken, by a lost attempt or by something else: the store says by which, without a copy."""
+    with contextlib.suppress(VariantNotPublished, VariantCorrupt):
+        store.manifest(model, variant)
+        return True
+    return False
 
 
 def result_of(manifest: Manifest, work: VariantWork | None) -> VariantResult:

@@ -218,6 +218,14 @@ class StepContext:
             param="variants",
         )
 
+    def publish_staging(self) -> Path:
+        """Return where this attempt copies to what it publishes; what lost ones copied goes.
+
+        Of this attempt: a converter that comes back late must not copy over what another one publishes.
+        """
+        folder = WorkFolder(self.store.staging_dir(self.ticket.conversion_id))
+        return folder.begin(folder.path / "publish", self.ticket.attempt)
+
     def missing_variants(self, revision: str) -> list[VariantRequest]:
         """Return the variants of the plan that are not published yet."""
         return [request for request in self.plan.variants if self.find_published(request, revision) is None]

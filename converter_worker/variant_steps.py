@@ -103,6 +103,7 @@ def publish(context: StepContext) -> list[StageTicket]:
         if context.should_stop():
             raise StageStopped
 
+    staging = context.publish_staging()
     results: list[VariantResult] = []
     made_here: list[Manifest] = []
     deleted: list[str] = []
@@ -130,8 +131,7 @@ def publish(context: StepContext) -> list[StageTicket]:
             revision=revision,
             fp16_bytes=int(str(base["fp16_weights_bytes"])),
             versions=_versions(base),
-            # Of this attempt: a converter that comes back late must not copy over what another one publishes.
-            staging=context.store.staging_dir(context.ticket.conversion_id) / f"publish-{context.ticket.attempt}",
+            staging=staging,
             watch=watch,
             figures=figures,
         )

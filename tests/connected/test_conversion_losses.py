@@ -16,7 +16,7 @@ from shared.schemas.conversion import ENDED
 from tests.helpers.hub_bed import HUB_STAGES, PIECE_BYTES, HubBed
 from tests.helpers.model_hub import ModelHub
 from tests.helpers.redis_server import RedisServer
-from tests.helpers.sample_bed import family_of, signal_all
+from tests.helpers.sample_bed import SampleBed, family_of, signal_all
 from tests.helpers.sample_checkpoint import write_sample_checkpoint
 from tests.helpers.services import gone, wait_until
 
@@ -238,3 +238,27 @@ def test_a_variant_that_is_deleted_meanwhile_costs_no_other(bed: HubBed, source:
     assert "meanwhile:int4 was published when the conversion began" in job.error.message
     bed.store.check("meanwhile", "int8", hashes=True)
     bed.assert_in_order()
+
+
+def test_what_is_made_on_another_disk_is_published_by_the_next_converter(
+    tmp_path: Path, own_redis: RedisServer, source: Path
+) -> None:
+    """Of what a lost one had copied into the store nothing stays, nor of what it had made on the disk of its own."""
+    scratch = tmp_path / "scratch"
+    bed = SampleBed(tmp_path / "bed", own_redis.url, {"OVCHAT_CONVERSION_DIR": str(scratch)})
+    try:
+        lost = bed.start_sample({"OVCHAT_LOCAL_SOURCES": str(source.parent)})
+        bed.hold("publish")
+        conversion_id = bed.submit(source, "int8", "int4", name="scratch")
+        bed.wait_held("publish")
+        lost.kill()
+        (copied,) = bed.store.staging_dir(conversion_id).glob(".publish.*")
+        bed.start_sample({"OVCHAT_LOCAL_SOURCES": str(source.parent)}, wait=False)
+        (bed.holds / "publish.held").unlink()
+        bed.wait_held("publish")
+        assert not copied.exists()
+        bed.release("publish")
+        bed.assert_as_asked(conversion_id, source, attempt=2)
+        assert list(scratch.iterdir()) == []
+    finally:
+        bed.stop()
