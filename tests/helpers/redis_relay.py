@@ -19,6 +19,7 @@ class RedisRelay:
     def __init__(self, server: RedisServer) -> None:
         self._server = server
         self._held: bytes | None = None
+        self._holds_one = False
         self._released = asyncio.Event()
         self._caught = asyncio.Event()
         self.url = ""
@@ -33,10 +34,11 @@ class RedisRelay:
             finally:
                 self.release()
 
-    def hold(self, client: AsyncRedis, script: str) -> None:
-        """Hold the next calls of a script back."""
+    def hold(self, client: AsyncRedis, script: str, *, only_one: bool = False) -> None:
+        """Hold the next calls of a script back, or the next one only, and let those behind it pass."""
         loaded: AsyncScript = load_script(client, script)._script
         self._held = loaded.sha.encode()
+        self._holds_one = only_one
         self._released.clear()
         self._caught.clear()
 
@@ -60,6 +62,8 @@ class RedisRelay:
             while chunk := await source.read(1 << 16):
                 if may_hold and self._held is not None and self._held in chunk:
                     self._caught.set()
+                    if self._holds_one:
+                        self._held = None
                     await self._released.wait()
                 target.write(chunk)
                 await target.drain()

@@ -6,8 +6,13 @@ import asyncio
 
 import pytest
 
+from inference_worker import slot_keeper
 from inference_worker.slot_keeper import SlotKeeper
+from shared.redis_client import create_redis
+from shared.waiting_queue import WaitingQueue
 from tests.helpers.messages import worker_info
+from tests.helpers.redis_relay import RedisRelay
+from tests.helpers.redis_server import RedisServer
 from tests.helpers.worker_client import VARIANT, WorkerClient
 
 pytestmark = pytest.mark.connected
@@ -49,3 +54,25 @@ async def test_a_release_never_takes_away_what_is_assigned_and_not_read(client: 
     await client.registry.set_slots("w1", VARIANT, SLOTS - 3)
     keeper.release(VARIANT)
     await settled(client, keeper, SLOTS - 2)
+
+
+async def test_a_call_that_is_never_answered_is_given_up(
+    client: WorkerClient, session_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accident: the host of Redis loses its power, which ends no connection, while slots are given back.
+
+    The worker waits for that answer, registers with the Redis that came back, and opens no slots there for a quarter of
+    an hour.
+    """
+    monkeypatch.setattr(slot_keeper, "_TAKE_LIMIT_SECONDS", 0.2)
+    await client.registry.heartbeat(worker_info("w1"), register=True)
+    await client.registry.set_slots("w1", VARIANT, SLOTS - 1)
+    async with RedisRelay(session_redis).running() as relay:
+        once_redis = create_redis("once", relay.url, blocking=True)
+        keeper = SlotKeeper(
+            WaitingQueue(once_redis), client.registry, worker_id=lambda: "w1", free_slots=lambda _variant: SLOTS
+        )
+        relay.hold(client.redis, "take", only_one=True)
+        keeper.release(VARIANT)
+        await settled(client, keeper, SLOTS)
+        await once_redis.aclose()
