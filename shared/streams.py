@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from shared.redis_client import AsyncRedis
+
+#: A read that has no answer for so much longer than it blocks has a half-open connection. Nothing is under way on it
+#: that would fail: it would wait for the kernel's keep-alive, two hours.
+LATE_SECONDS = 5.0
 
 #: One entry of a stream: its id and its fields.
 StreamEntry = tuple[bytes, dict[bytes, bytes]]
@@ -17,14 +22,16 @@ def _entries(answer: object) -> list[StreamEntry]:
 
 async def read_stream(client: AsyncRedis, stream: str, after: str, *, count: int, block_ms: int) -> list[StreamEntry]:
     """Return the next entries after an id; waits ``block_ms`` for one, which needs a client for blocking reads."""
-    return _entries(await client.xread({stream: after}, count=count, block=block_ms))
+    async with asyncio.timeout(block_ms / 1000 + LATE_SECONDS):
+        return _entries(await client.xread({stream: after}, count=count, block=block_ms))
 
 
 async def read_group(
     client: AsyncRedis, stream: str, group: str, consumer: str, *, count: int, block_ms: int
 ) -> list[StreamEntry]:
     """Return entries that no consumer of the group has got before; waits ``block_ms`` for one."""
-    return _entries(await client.xreadgroup(group, consumer, {stream: ">"}, count=count, block=block_ms))
+    async with asyncio.timeout(block_ms / 1000 + LATE_SECONDS):
+        return _entries(await client.xreadgroup(group, consumer, {stream: ">"}, count=count, block=block_ms))
 
 
 async def claim_idle(

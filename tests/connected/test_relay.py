@@ -6,12 +6,17 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+import gateway.generations.relay
+from gateway.background import run_forever
 from gateway.generations.relay import INBOX_SECONDS, Relay
-from shared import keys
+from shared import keys, streams
 from shared.journal import Journal
 from shared.redis_client import AsyncRedis, create_redis
+from shared.tasks import end_tasks
 from shared.waiting_queue import WaitingQueue
 from tests.helpers.messages import generation_request
+from tests.helpers.redis_relay import RedisRelay
+from tests.helpers.redis_server import RedisServer
 
 pytestmark = pytest.mark.connected
 GATEWAY = "gw_here"
@@ -76,3 +81,30 @@ async def test_frames_that_nobody_follows_are_not_sent(relay: Relay, transport: 
     # The relay has its turn first, and its command goes before the next one of the same client.
     await asyncio.sleep(0)
     assert not await transport.exists(watchers)
+
+
+async def test_an_inbox_whose_reading_is_never_answered_is_read_again(
+    session_redis: RedisServer, transport: AsyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The accident: the host of Redis loses its power, which ends no connection. The gateway's other calls find the
+    Redis that comes back, and for two hours every answer that is followed here stands still."""
+    monkeypatch.setattr(streams, "LATE_SECONDS", 0.1)
+    monkeypatch.setattr(gateway.generations.relay, "READ_BLOCK_MS", 100)
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    queue = WaitingQueue(transport)
+    async with RedisRelay(session_redis).running() as between:
+        blocking = create_redis("follow", between.url, blocking=True)
+        relay = Relay(blocking, transport, Journal(transport), GATEWAY)
+        await relay.heartbeat()
+        await queue.enqueue(generation_request(), GATEWAY, 10)
+        await relay.subscribe("g", heard.put_nowait)
+        between.hold_command("XREAD")
+        reading = asyncio.create_task(run_forever("relay", relay.read))
+        try:
+            await between.caught()
+            await queue.cancel("g", "ann")
+            end = orjson.loads(await asyncio.wait_for(heard.get(), 5))
+        finally:
+            await end_tasks([reading])
+            await blocking.aclose()
+    assert end["type"] == "generation.finished"

@@ -14,7 +14,7 @@ from tests.helpers.redis_server import RedisServer
 
 
 class RedisRelay:
-    """Passes everything on but for commands of one script, which wait with all that follows them on the connection."""
+    """Passes everything on but for commands of one kind, which wait with all that follows them on the connection."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server = server
@@ -39,6 +39,12 @@ class RedisRelay:
         loaded: AsyncScript = load_script(client, script)._script
         self._held = loaded.sha.encode()
         self._holds_one = only_one
+        self._released.clear()
+        self._caught.clear()
+
+    def hold_command(self, name: str) -> None:
+        """Hold the next call of a command back, and let those behind it pass."""
+        self._held, self._holds_one = name.encode(), True
         self._released.clear()
         self._caught.clear()
 
