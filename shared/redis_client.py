@@ -55,6 +55,13 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, redis.exceptions.ResponseError) and "command not allowed when used memory" in str(error)
 
 
+def is_demoted(error: BaseException) -> bool:
+    """Tell whether Redis has become a replica. One of a read that it broke off, or of a script, is of no own kind."""
+    return isinstance(error, redis.exceptions.ResponseError) and (
+        str(error).startswith("UNBLOCKED") or "READONLY You can't write" in str(error)
+    )
+
+
 def create_redis(process_name: str, url: str, *, blocking: bool = False) -> AsyncRedis:
     """Return an asyncio client that names itself in ``CLIENT LIST``; nothing connects yet.
 

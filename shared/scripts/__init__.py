@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 from redis.commands.core import AsyncScript
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.typing import EncodableT
 
-from shared.redis_client import AsyncRedis, is_full
+from shared.redis_client import AsyncRedis, is_demoted, is_full
 
 
 class Script:
@@ -19,12 +19,14 @@ class Script:
         self._script = script
 
     async def __call__(self, args: Iterable[EncodableT]) -> object:
-        """Run it. A full Redis raises what it raises for any other command."""
+        """Run it. A Redis that is full or a replica raises what it raises for any other command."""
         try:
             return await self._script(args=args)
         except ResponseError as error:
             if is_full(error):
                 raise OutOfMemoryError(str(error)) from error
+            if is_demoted(error):
+                raise ReadOnlyError(str(error)) from error
             raise
 
 

@@ -214,6 +214,35 @@ async def test_a_redis_that_restarts_loses_and_repeats_nothing(
         await redis.aclose()
 
 
+async def test_a_redis_that_is_demoted_for_a_moment_ends_no_worker(
+    own_redis: RedisServer, start_worker: StartWorker, store: Path
+) -> None:
+    """Accident: a failover makes Redis a replica, and what that answers to scripts and to reads that it breaks off.
+
+    Every worker took it for a fault of its own and ended with all that it had loaded.
+    """
+    publish_sample_variant(store)
+    redis = create_redis("test", own_redis.url)
+    try:
+        client = WorkerClient(redis)
+        worker = start_worker(url=own_redis.url)
+        await client.ready_worker()
+        params = GenerationParams(temperature=0, max_new_tokens=300)
+        generation_id = await client.ask(params=params)
+        await client.entries_until(generation_id, lambda entries: len(entries) > 20)
+        await redis.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))  # type: ignore[no-untyped-call]
+        await asyncio.sleep(1.5)
+        await redis.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
+        entries = await client.ended(generation_id)
+    finally:
+        await redis.aclose()
+    assert_well_formed(entries)
+    assert len(tokens_of(entries)) == 300
+    assert {entry.attempt for entry in entries} == {1}
+    assert worker.process is not None
+    assert worker.process.poll() is None
+
+
 async def test_a_worker_waits_for_a_redis_that_is_away_at_start(
     tmp_path: Path, start_worker: StartWorker, own_redis: RedisServer
 ) -> None:
