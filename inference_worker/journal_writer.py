@@ -12,6 +12,8 @@ from shared.journal import TERMINAL_KINDS, Attempt, Journal, NewEntry
 from shared.redis_client import AWAY
 
 _APPEND_LIMIT_SECONDS = 10.0
+#: An entry and its number among those of its attempt, from 1.
+_Numbered = tuple[int, NewEntry]
 
 
 class JournalWriter:
@@ -20,6 +22,7 @@ class JournalWriter:
     While one call is under way the entries of the next steps gather. A call that got no answer may or may not have
     been carried out, and a restarted Redis may have lost its last moments. So entries are kept until their generation
     has ended, and after a failure each journal is read and continued from what is in it: nothing twice, nothing lost.
+    Such a call may still be carried out after that, so entries are numbered and none is written under its number again.
     How much a Redis loses depends on its configuration and on what it was restored from, so all are kept, but packed.
     """
 
@@ -37,7 +40,7 @@ class JournalWriter:
         self._on_refused = on_refused
         self._on_appended = on_appended
         self._kept: dict[Attempt, KeptEntries] = {}
-        self._pending: list[NewEntry] = []
+        self._pending: list[_Numbered] = []
         self._left: set[Attempt] = set()
         """Attempts that are over without an end, until what they have pending is appended."""
         self._reconciling = False
@@ -55,7 +58,7 @@ class JournalWriter:
                 kept = self._kept[key] = KeptEntries(*key)
             kept.add(entry)
             if not self._reconciling:
-                self._pending.append(entry)
+                self._pending.append((len(kept), entry))
         if self._pending:
             self._rouse()
 
@@ -90,7 +93,9 @@ class JournalWriter:
         while True:
             try:
                 async with asyncio.timeout(_APPEND_LIMIT_SECONDS):
-                    refused = await self._journal.append(self._worker_id(), batch)
+                    refused = await self._journal.append(
+                        self._worker_id(), [entry for _, entry in batch], [number for number, _ in batch]
+                    )
             except AWAY as error:
                 batch, self._pending, self._reconciling = [], [], True
                 await backoff.pause(error)
@@ -100,7 +105,7 @@ class JournalWriter:
             break
         if batch:
             self._on_appended(len(batch))
-        for entry in batch:
+        for _, entry in batch:
             if entry.kind in TERMINAL_KINDS:
                 over.add(Attempt(entry.generation_id, entry.attempt))
         over |= refused
@@ -109,17 +114,17 @@ class JournalWriter:
         if refused:
             self._on_refused(refused)
 
-    async def _missing(self) -> list[NewEntry]:
+    async def _missing(self) -> list[_Numbered]:
         """What is kept and not in the journals, that which is added while they are read included."""
         written: dict[Attempt, int] = {}
         for key in list(self._kept):
             found = await until_answered("reconcile", functools.partial(self._journal.read, key.generation_id))
             written[key] = sum(entry.attempt == key.number for entry in found)
         self._reconciling = False
-        missing: list[NewEntry] = []
+        missing: list[_Numbered] = []
         for key, kept in list(self._kept.items()):
             count = written.get(key, 0)
-            missing.extend(kept.after(count))
+            missing.extend(enumerate(kept.after(count), count + 1))
             if kept.has_end and count >= len(kept):
                 del self._kept[key]
         return missing

@@ -90,13 +90,19 @@ class Journal:
         self._append = load_script(transport, "append")
         self._watch = load_script(transport, "watch")
 
-    async def append(self, worker_id: str, entries: Iterable[NewEntry]) -> frozenset[Attempt]:
-        """Append one step's entries in one call; return the attempts that may not write any more."""
+    async def append(
+        self, worker_id: str, entries: Sequence[NewEntry], numbers: Iterable[int] | None = None
+    ) -> frozenset[Attempt]:
+        """Append one step's entries in one call; return the attempts that may not write any more.
+
+        With their numbers among those of their attempts, from 1, those that are there already are not written again.
+        """
         arguments: list[bytes | str | int] = [worker_id]
-        for entry in entries:
+        for entry, number in zip(entries, numbers or (0 for _ in entries), strict=True):
             arguments += (
                 entry.generation_id,
                 entry.attempt,
+                number,
                 entry.kind,
                 entry.seq,
                 orjson.dumps(list(entry.token_ids)),

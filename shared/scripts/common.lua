@@ -1,6 +1,7 @@
 -- Functions that every script has in front of it. The state hash of a generation (keys.generation_state):
 --   status   waiting | assigned | running | ended
 --   attempt  fencing number: a writer with an older one is refused
+--   written:<attempt>  how many entries its worker has written: a call that comes a second time writes nothing
 --   seq      number of the last delta;  n, k  id of the last journal entry (n frames, k silent entries after it)
 --   user, chat_id, variant, worker, queued_ms
 --   cancel   set where its client asked its worker to end it

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from inference_worker import journal_writer
 from inference_worker.journal_writer import JournalWriter
 from shared import keys
 from shared.journal import Attempt, Journal, NewEntry, encode_frame
 from shared.redis_client import AsyncRedis, create_redis
 from shared.schemas.generation import GenerationDelta
+from tests.helpers.redis_relay import RedisRelay
 from tests.helpers.redis_server import RedisServer
 
 pytestmark = pytest.mark.connected
@@ -61,7 +63,7 @@ async def test_what_redis_missed_and_what_it_lost_is_appended_once(own_redis: Re
             for n in range(21, 31):
                 await redis.xdel(keys.journal("lost"), f"{n}-0")
             await redis.execute_command("XSETID", keys.journal("lost"), "20-0")  # type: ignore[no-untyped-call]
-            await redis.hset(keys.generation_state("lost"), mapping={"n": 20, "seq": 20})
+            await redis.hset(keys.generation_state("lost"), mapping={"n": 20, "seq": 20, "written:1": 20})
             await redis.hset(keys.generation_state("taken"), "attempt", 2)
             own_redis.kill()
             for seq in range(31, 41):
@@ -83,6 +85,34 @@ async def test_what_redis_missed_and_what_it_lost_is_appended_once(own_redis: Re
             assert refused == {("taken", 1)}
     finally:
         await redis.aclose()
+
+
+async def test_a_call_that_is_carried_out_late_appends_nothing_twice(
+    session_redis: RedisServer, transport: AsyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The accident: the network of Redis is away for fifteen seconds, and a call that was given up after ten is sent
+    again by the kernel once it is back. Its tokens have been appended anew by then, and stand there twice."""
+    monkeypatch.setattr(journal_writer, "_APPEND_LIMIT_SECONDS", 0.2)
+    async with RedisRelay(session_redis).running() as between:
+        redis = create_redis("test", between.url, blocking=True)
+        await assign(redis, "late")
+        async with running_writer(redis, set()) as writer:
+            writer.add([delta("late", 1)])
+            await writer.flushed()
+            between.hold(transport, "append", only_one=True)
+            writer.add([delta("late", 2)])
+            await between.caught()
+            await asyncio.wait_for(writer.flushed(), 5)
+            writer.add([delta("late", 3)])
+            await writer.flushed()
+            between.release()
+            # Behind what was held.
+            await asyncio.sleep(0.2)
+            writer.add([delta("late", 4)])
+            await writer.flushed()
+        entries = await Journal(transport).read("late")
+        await redis.aclose()
+    assert [entry.seq for entry in entries] == [1, 2, 3, 4]
 
 
 async def test_an_open_answer_keeps_few_bytes_a_delta_and_one_that_was_left_none(redis_url: str) -> None:
