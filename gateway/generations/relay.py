@@ -199,8 +199,9 @@ class Relay:
             self.unsubscribe(subscription)
             subscription.fail(WorkerLost("The rest of the answer was lost. Read the stored message, or ask again."))
         except (redis.exceptions.RedisError, OSError) as error:
-            # The next frame, or the next heartbeat after Redis is back, starts another try.
+            # The next read of the inbox starts another try: there may be no frame any more that would.
             subscription.syncing = False
+            self._was_away = True
             _log.warning("sync_failed", generation_id=subscription.generation_id, reason=type(error).__name__)
 
     async def _unwatch(self, generation_id: str) -> None:

@@ -108,3 +108,31 @@ async def test_an_inbox_whose_reading_is_never_answered_is_read_again(
             await end_tasks([reading])
             await blocking.aclose()
     assert end["type"] == "generation.finished"
+
+
+async def test_a_gap_that_could_not_be_filled_is_filled_later(
+    relay: Relay, transport: AsyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The accident: Redis is back for the reading of the inbox, and not for all the journals that are read then. Where
+    the end is among what was missed, no later frame tells of the gap."""
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    queue = WaitingQueue(transport)
+    await relay.heartbeat()
+    await queue.enqueue(generation_request(), GATEWAY, 10)
+    await relay.subscribe("g", heard.put_nowait)
+    await queue.cancel("g", "ann")
+    await transport.delete(keys.inbox(GATEWAY))
+    fails = asyncio.Event()
+
+    async def watch(*_: object, **__: object) -> None:
+        fails.set()
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "watch", watch)
+        relay.resync()
+        await fails.wait()
+        await asyncio.sleep(0)
+    await transport.xadd(keys.inbox(GATEWAY), {"another:1": "{}"})
+    await relay.read()
+    assert orjson.loads(await asyncio.wait_for(heard.get(), 2))["type"] == "generation.finished"
