@@ -32,6 +32,7 @@ from inference_worker.replica_pool import PoolListener, ReplicaPool
 from inference_worker.replica_protocol import StepDone
 from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.store_cache.supply import open_supply
+from inference_worker.strays import give_strays_back, tell_idle_slots
 from inference_worker.text.template_renderer import TemplateRenderer
 from shared import keys
 from shared.affinity import PrefixAffinity
@@ -192,6 +193,13 @@ class Agent(PoolListener):
             self._memory.run(),
             self._loads.run(),
             self._pool.watch(),
+            give_strays_back(
+                self._registry,
+                WaitingQueue(self._redis),
+                worker_id=self._worker_id,
+                owned=lambda: self._runner.generation_ids | self._writer.generation_ids,
+            ),
+            tell_idle_slots(self._pool, self._registry, self._slots, worker_id=self._worker_id),
             self._supply.run(),
             preload(
                 self._preloaded,

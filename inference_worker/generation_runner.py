@@ -181,6 +181,11 @@ class GenerationRunner:
             self._drop(active)
             self._leave(active)
 
+    @property
+    def generation_ids(self) -> frozenset[str]:
+        """What has a slot here."""
+        return frozenset(self._active)
+
     async def until_idle(self) -> None:
         """Return once nothing has a slot."""
         await self._idle.wait()

@@ -69,6 +69,11 @@ class JournalWriter:
             self._left.add(key)
             self._rouse()
 
+    @property
+    def generation_ids(self) -> frozenset[str]:
+        """What has entries here that may have to be appended still."""
+        return frozenset(key.generation_id for key in self._kept)
+
     async def run(self) -> None:
         """Append until cancelled."""
         while True:

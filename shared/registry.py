@@ -9,6 +9,7 @@ import orjson
 
 from shared import keys
 from shared.errors import WorkerLost
+from shared.journal import Attempt
 from shared.redis_client import AsyncRedis, redis_now_ms
 from shared.schemas.workers import WorkerCommand, WorkerInfo
 from shared.scripts import load_script
@@ -66,6 +67,11 @@ class Registry:
         else:
             await self._set_slots(args=[worker_id, variant, free])
 
+    async def free_slots(self, worker_id: str, variant: str) -> int | None:
+        """Return how many generations may still be assigned to a replica; None where it takes none."""
+        told = await self._redis.hget(keys.SLOTS, f"{worker_id}|{variant}")
+        return None if told is None else int(told)
+
     async def send(self, worker_id: str, command: WorkerCommand) -> None:
         """Append a command to a worker's stream."""
         await self._redis.xadd(keys.worker_stream(worker_id), {"c": orjson.dumps(command.model_dump())})
@@ -93,6 +99,19 @@ class Registry:
             if worker_id in infos and now_ms - score < WORKER_LOST_MS
         ]
         return tuple(sorted(found, key=lambda worker: (worker.info.started_ms, worker.info.worker_id)))
+
+    async def assigned(self, worker_id: str) -> frozenset[Attempt]:
+        """Return what a worker has to answer: assigned to it and not ended."""
+        names = [name.decode() for name in cast(set[bytes], await self._redis.smembers(keys.worker_running(worker_id)))]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.hmget(keys.generation_state(name), "attempt", "worker")
+            states = cast(list[list[bytes | None]], await pipeline.execute())
+        return frozenset(
+            Attempt(name, int(attempt))
+            for name, (attempt, worker) in zip(names, states, strict=True)
+            if attempt is not None and worker == worker_id.encode()
+        )
 
     async def lost_workers(self) -> tuple[str, ...]:
         """Return the ids of the workers that have been silent for too long."""
