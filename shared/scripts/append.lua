@@ -4,8 +4,9 @@
 -- One that is there by its number is passed over: a call whose answer nobody waited for any more may come late, when its
 -- entries have been written by another one. Number 0 is written always.
 -- Kinds: started, delta, held, resumed, finished, failed; the last two end the generation.
--- Returns {generation id, attempt, …} of those that were refused: another attempt writes now, or the generation has
--- ended or expired. What a later attempt of the same worker wrote behind them is not.
+-- Returns {generation id, attempt, …} of those that were refused: another attempt or worker writes now, or the generation
+-- has ended or expired. What a later attempt of the same worker wrote behind them is not. A Redis that lost its last
+-- moments may have assigned one attempt to two workers, one after the other.
 local worker = ARGV[1]
 local out, refused, is_refused = {}, {}, {}
 local now = now_ms()
@@ -14,8 +15,8 @@ for i = 2, #ARGV, 7 do
   local written = 'written:' .. attempt
   local name = gid .. ' ' .. attempt
   if not is_refused[name] then
-    local state = redis.call('HMGET', key(gid, 'state'), 'attempt', 'status', written)
-    if state[1] ~= attempt or state[2] == 'ended' or state[2] == 'waiting' then
+    local state = redis.call('HMGET', key(gid, 'state'), 'attempt', 'status', written, 'worker')
+    if state[1] ~= attempt or state[2] == 'ended' or state[2] == 'waiting' or state[4] ~= worker then
       is_refused[name] = true
       refused[#refused + 1] = gid
       refused[#refused + 1] = attempt

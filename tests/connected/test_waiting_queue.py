@@ -215,6 +215,25 @@ async def test_a_lost_worker_gives_its_generations_back_in_front(
     assert await registry.heartbeat(worker_info("w1")) is None, "it must learn that it was declared lost"
 
 
+async def test_an_attempt_that_redis_assigned_twice_has_one_writer(
+    transport: AsyncRedis, queue: WaitingQueue, registry: Registry, journal: Journal
+) -> None:
+    """The accident: Redis loses its last second, assigns what began in it to another worker as the same attempt, and
+    two answers are written into each other."""
+    await queue.enqueue(generation_request("g"), "gw", 10)
+    await queue.take("w1", VARIANT)
+    # What was before it.
+    await transport.hset(keys.generation_state("g"), mapping={"status": "waiting", "worker": ""})
+    await transport.srem(keys.worker_running("w1"), "g")
+    await transport.zadd(keys.waiting(VARIANT), {"g": 1})
+    await registry.heartbeat(worker_info("w2"), register=True)
+    await registry.set_slots("w2", VARIANT, 1)
+    assert await queue.take("w2", VARIANT) == 1
+    assert await journal.append("w2", [delta("g", 1, 1)]) == frozenset()
+    assert await journal.append("w1", [delta("g", 1, 1)]) == {("g", 1)}
+    assert len(await journal.read("g")) == 1
+
+
 async def test_it_is_told_why_a_generation_moved_on(
     transport: AsyncRedis, queue: WaitingQueue, registry: Registry, journal: Journal
 ) -> None:

@@ -45,7 +45,9 @@ async def running_writer(redis: AsyncRedis, refused: set[Attempt]) -> AsyncItera
 
 async def assign(redis: AsyncRedis, *generation_ids: str) -> None:
     for generation_id in generation_ids:
-        await redis.hset(keys.generation_state(generation_id), mapping={"attempt": 1, "status": "assigned"})
+        await redis.hset(
+            keys.generation_state(generation_id), mapping={"attempt": 1, "status": "assigned", "worker": "w"}
+        )
 
 
 async def test_what_redis_missed_and_what_it_lost_is_appended_once(own_redis: RedisServer) -> None:

@@ -270,11 +270,11 @@ async def test_a_generation_that_was_failed_from_outside_is_stopped(
 ) -> None:
     publish_sample_variant(store)
     start_worker()
-    await client.ready_worker()
+    worker_id = await client.ready_worker()
     generation_id = await client.ask(params=LONG)
     await client.entries_until(generation_id, lambda entries: len(entries) > 3)
     state = await client.redis.hgetall(keys.generation_state(generation_id))
     entry = NewEntry(generation_id, int(state[b"attempt"]), "finished", int(state[b"seq"]), (), b"{}")
     assert (await client.registry.workers())[0].free_slots[VARIANT] == 7, "it is at work"
-    await client.journal.append("somebody", [entry])
+    await client.journal.append(worker_id, [entry])
     await client.until(lambda workers: workers[0].free_slots[VARIANT] == 8)
