@@ -48,6 +48,10 @@ class JournalWriter:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._calls = 0
+        """How many have been answered."""
+        self._answered = asyncio.Event()
+        """Of the next one; then another takes its place."""
 
     def add(self, entries: Iterable[NewEntry]) -> None:
         """Append soon; returns at once, whatever Redis does."""
@@ -81,11 +85,17 @@ class JournalWriter:
             self._wake.clear()
             while self._pending or self._left:
                 await self._append()
+                self._calls += 1
+                answered, self._answered = self._answered, asyncio.Event()
+                answered.set()
             self._idle.set()
 
     async def flushed(self) -> None:
-        """Return once everything added is appended."""
-        await self._idle.wait()
+        """Return once everything that was added so far is appended, whatever is added meanwhile."""
+        # What is not in the call under way is in the one behind it.
+        last = self._calls + 2
+        while not self._idle.is_set() and self._calls < last:
+            await self._answered.wait()
 
     def _rouse(self) -> None:
         self._idle.clear()

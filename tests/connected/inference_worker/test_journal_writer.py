@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -115,6 +117,34 @@ async def test_a_call_that_is_carried_out_late_appends_nothing_twice(
         entries = await Journal(transport).read("late")
         await redis.aclose()
     assert [entry.seq for entry in entries] == [1, 2, 3, 4]
+
+
+async def test_what_is_added_later_is_not_waited_for(transport: AsyncRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accident: a replica dies, and while another one's steps come faster than Redis writes them to its disk, its
+    answers are not given to anybody else."""
+    append = Journal.append
+
+    async def slow_append(journal: Journal, *arguments: Any) -> frozenset[Attempt]:
+        await asyncio.sleep(0.05)
+        return await append(journal, *arguments)
+
+    monkeypatch.setattr(Journal, "append", slow_append)
+    await assign(transport, "died", "busy")
+
+    async def steps(writer: JournalWriter) -> None:
+        for seq in itertools.count(1):
+            writer.add([delta("busy", seq)])
+            await asyncio.sleep(0.01)
+
+    async with running_writer(transport, set()) as writer:
+        busy = asyncio.create_task(steps(writer))
+        await asyncio.sleep(0.1)
+        writer.add([delta("died", 1)])
+        try:
+            await asyncio.wait_for(writer.flushed(), 2)
+            assert len(await Journal(transport).read("died")) == 1
+        finally:
+            busy.cancel()
 
 
 async def test_an_open_answer_keeps_few_bytes_a_delta_and_one_that_was_left_none(redis_url: str) -> None:
