@@ -67,7 +67,8 @@ class SlotKeeper:
     async def close(self, variant: str) -> None:
         """Take no more generations for a variant, from now on."""
         self._released.pop(variant, None)
-        self._stale.discard(variant)
+        # A number that is under way may be set after this.
+        self.publish(variant)
         await self._registry.set_slots(self._worker_id(), variant, None)
 
     async def _flush(self) -> None:

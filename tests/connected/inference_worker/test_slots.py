@@ -9,6 +9,7 @@ import pytest
 from inference_worker import slot_keeper
 from inference_worker.slot_keeper import SlotKeeper
 from shared.redis_client import create_redis
+from shared.registry import Registry
 from shared.waiting_queue import WaitingQueue
 from tests.helpers.messages import worker_info
 from tests.helpers.redis_relay import RedisRelay
@@ -76,3 +77,31 @@ async def test_a_call_that_is_never_answered_is_given_up(
         keeper.release(VARIANT)
         await settled(client, keeper, SLOTS)
         await once_redis.aclose()
+
+
+async def test_a_number_that_arrives_behind_the_close_does_not_stay(
+    client: WorkerClient, session_redis: RedisServer
+) -> None:
+    """Accident: a replica dies while its slots are told, and the telling is held up until they have been closed.
+
+    What waits is assigned to a replica that is gone, and the variant is loaded nowhere, because it seems to be here.
+    """
+    await client.registry.heartbeat(worker_info("w1"), register=True)
+    free: list[int | None] = [SLOTS]
+    async with RedisRelay(session_redis).running() as relay:
+        redis = create_redis("worker", relay.url)
+        keeper = SlotKeeper(client.queue, Registry(redis), worker_id=lambda: "w1", free_slots=lambda _variant: free[-1])
+        task = asyncio.create_task(keeper.run())
+        try:
+            relay.hold(client.redis, "set_slots", only_one=True)
+            keeper.publish(VARIANT)
+            await relay.caught()
+            free.append(None)
+            keeper.publish(VARIANT)
+            await keeper.close(VARIANT)
+            relay.release()
+            await asyncio.sleep(0.3)
+            assert await free_in_registry(client) == -1
+        finally:
+            task.cancel()
+            await redis.aclose()
