@@ -96,7 +96,7 @@ async def test_a_call_that_is_carried_out_late_appends_nothing_twice(
 ) -> None:
     """The accident: the network of Redis is away for fifteen seconds, and a call that was given up after ten is sent
     again by the kernel once it is back. Its tokens have been appended anew by then, and stand there twice."""
-    monkeypatch.setattr(journal_writer, "_APPEND_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(journal_writer, "_ANSWER_LIMIT_SECONDS", 0.2)
     async with RedisRelay(session_redis).running() as between:
         redis = create_redis("test", between.url, blocking=True)
         await assign(redis, "late")
@@ -117,6 +117,27 @@ async def test_a_call_that_is_carried_out_late_appends_nothing_twice(
         entries = await Journal(transport).read("late")
         await redis.aclose()
     assert [entry.seq for entry in entries] == [1, 2, 3, 4]
+
+
+async def test_a_journal_whose_reading_is_never_answered_is_read_again(
+    session_redis: RedisServer, transport: AsyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The accident: the host of Redis loses its power, and of two connections that nobody has ended one is given up and
+    the journals are read over the other. All answers stand still here, and the worker says that it lives."""
+    monkeypatch.setattr(journal_writer, "_ANSWER_LIMIT_SECONDS", 0.2)
+    async with RedisRelay(session_redis).running() as between:
+        redis = create_redis("test", between.url, blocking=True)
+        await assign(redis, "half-open")
+        async with running_writer(redis, set()) as writer:
+            between.hold(transport, "append", only_one=True)
+            writer.add([delta("half-open", 1)])
+            await between.caught()
+            between.hold_command("XRANGE")
+            await between.caught()
+            await asyncio.wait_for(writer.flushed(), 5)
+        entries = await Journal(transport).read("half-open")
+        await redis.aclose()
+    assert [entry.seq for entry in entries] == [1]
 
 
 async def test_what_is_added_later_is_not_waited_for(transport: AsyncRedis, monkeypatch: pytest.MonkeyPatch) -> None:
