@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 import redis
-import redis.exceptions
 from celery import Celery
 from celery.exceptions import Reject
 
@@ -15,10 +14,13 @@ from converter_worker.celery_app import STORE_VISIBILITY_SECONDS, make_celery
 from converter_worker.job_store import JobStore
 from converter_worker.store_runs import StoreRuns
 from converter_worker.tasks import register_store_tasks
+from converter_worker.variant_index import VariantIndex
 from shared import keys
 from shared.model_store import ModelStore
+from shared.redis_client import create_sync_redis
 from shared.schemas.store import StoreRun, VariantCheck
 from shared.settings import ConverterSettings
+from tests.helpers.redis_server import RedisServer
 from tests.helpers.variants import publish_sample_variant
 
 pytestmark = pytest.mark.connected
@@ -78,26 +80,29 @@ def test_a_verification_that_comes_again_goes_on_where_it_was(
     assert told.checks == (*half, VariantCheck(model="sample", variant="int8"))
 
 
-def test_work_on_the_store_that_redis_breaks_off_goes_back_into_the_queue(redis_url: str, tmp_path: Path) -> None:
+def test_work_on_the_store_that_redis_breaks_off_goes_back_into_the_queue(
+    redis_url: str, own_redis: RedisServer, tmp_path: Path
+) -> None:
     """Redis started again while a collection told how far it was: the run said "running" for ever.
 
     Of a deleted variant, what admins had set of it stayed, and came back with the next one of its name.
     """
-    runs, index = Mock(), Mock()
-    runs.carry_out.side_effect = index.forget.side_effect = redis.exceptions.ConnectionError
-    publish_sample_variant(tmp_path, redis_url, variant="int4")
-    store = ModelStore(tmp_path)
-    app = make_celery(ConverterSettings(transport_redis_url=redis_url), keys.STORE_QUEUE)
-    register_store_tasks(app, store, index, runs)
-    created_at = store.manifest("sample", "int4").created_at
-    for name, arguments in (
-        (keys.TASK_STORE_RUN, {"run_id": "run_1"}),
-        (keys.TASK_DELETE_VARIANT, {"model": "sample", "variant": "int4", "created_at": created_at}),
+    settings = ConverterSettings(transport_redis_url=redis_url, data_dir=tmp_path)
+    store = ModelStore(tmp_path / "models")
+    created_at = publish_sample_variant(store.path, own_redis.url, variant="int4").created_at
+    deletion = {"model": "sample", "variant": "int4", "created_at": created_at}
+    with (
+        closing(create_sync_redis("test", own_redis.url, retries=0)) as state,
+        closing(make_celery(settings, keys.STORE_QUEUE)) as app,
     ):
-        with pytest.raises(Reject) as broken_off:
-            app.tasks[name].run(**arguments)
-        assert broken_off.value.requeue
-    index.forget.side_effect = None
-    app.tasks[keys.TASK_DELETE_VARIANT].run("sample", "int4", created_at)
-    index.forget.assert_called_with("sample", "int4")
-    app.close()
+        runs = StoreRuns(settings, state, JobStore(state, "w", 2.0), store)
+        register_store_tasks(app, store, VariantIndex(state, store), runs)
+        own_redis.kill()
+        for name, arguments in ((keys.TASK_STORE_RUN, {"run_id": "run_1"}), (keys.TASK_DELETE_VARIANT, deletion)):
+            with pytest.raises(Reject) as broken_off:
+                app.tasks[name].run(**arguments)
+            assert broken_off.value.requeue
+        own_redis.start()
+        assert state.hexists(keys.VARIANTS, "sample:int4")
+        app.tasks[keys.TASK_DELETE_VARIANT].run(**deletion)
+        assert not state.hexists(keys.VARIANTS, "sample:int4")
