@@ -5,9 +5,9 @@ from pathlib import Path
 
 from converter_worker.job_store import JobStore
 from converter_worker.quality_folders import is_card_work, is_reference
-from converter_worker.work_folder import GONE_SUFFIX, WorkFolder
 from shared.log import get_logger
 from shared.model_store import ModelStore
+from shared.removal import GONE_SUFFIX, remove_folder
 
 log = get_logger(__name__)
 
@@ -29,7 +29,7 @@ class Sweeper:
             for folder in sorted(self._scratch_dir.iterdir()):
                 # The scratch folder may hold other people's things.
                 if _CONVERSION_ID.fullmatch(folder.name) and not self._is_unfinished(folder.name):
-                    WorkFolder(folder).remove()
+                    remove_folder(folder)
                     removed += 1
         if removed:
             log.info("staging_cleaned", folders=removed)

@@ -14,9 +14,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from converter_worker.linked_files import link_or_copy
-
-#: What a folder's name ends with while it is removed.
-GONE_SUFFIX = ".gone"
+from shared.removal import remove_folder
 
 
 class WorkFolder:
@@ -51,7 +49,7 @@ class WorkFolder:
         """
         parts = [target.with_name(f".{target.name}.{number}") for number in range(1, attempt + 1)]
         for part in parts:
-            _remove(part)
+            remove_folder(part)
         parts[-1].parent.mkdir(parents=True, exist_ok=True)
         return parts[-1]
 
@@ -97,15 +95,4 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Remove everything; nothing happens where nothing is."""
-        _remove(self.path)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, out of sight by one rename first.
-
-    A converter that comes back late must not give its final name to what is half removed, nor publish it.
-    """
-    gone = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{GONE_SUFFIX}")
-    with contextlib.suppress(OSError):
-        folder = folder.rename(gone)
-    shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(self.path)

@@ -80,7 +80,7 @@ class Agent(PoolListener):
         url, name = settings.transport_url, "inference-worker"
         self._redis = create_redis(name, url)
         # What appends must not be repeated by the client itself: the writer knows what was carried out.
-        self._once_redis = create_redis(f"{name}-journal", url, blocking=True)
+        self._once_redis = create_redis(f"{name}-journal", url, once=True)
         self._commands_redis = create_redis(f"{name}-commands", url, blocking=True)
         self._registry = Registry(self._redis)
         self._registration = Registration(self._registry, describe=self._describe, on_lost=self._on_lost)
@@ -199,7 +199,7 @@ class Agent(PoolListener):
                 worker_id=self._worker_id,
                 owned=lambda: self._runner.generation_ids | self._writer.generation_ids,
             ),
-            tell_idle_slots(self._pool, self._registry, self._slots, worker_id=self._worker_id),
+            tell_idle_slots(lambda: self._pool.idle_slots, self._registry, self._slots, worker_id=self._worker_id),
             self._supply.run(),
             preload(
                 self._preloaded,

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterable
 
 from inference_worker.kept_entries import KeptEntries
 from inference_worker.redis_patience import Backoff, until_answered
-from shared.journal import TERMINAL_KINDS, Attempt, Journal, JournalEntry, NewEntry
+from shared.journal import TERMINAL_KINDS, Attempt, Journal, NewEntry
 from shared.redis_client import AWAY
 
-#: A call without an answer for so long has a half-open connection: its client has no time limit of its own.
-_ANSWER_LIMIT_SECONDS = 10.0
 #: An entry and its number among those of its attempt, from 1.
 _Numbered = tuple[int, NewEntry]
 
@@ -108,10 +106,9 @@ class JournalWriter:
         backoff = Backoff("journal")
         while True:
             try:
-                async with asyncio.timeout(_ANSWER_LIMIT_SECONDS):
-                    refused = await self._journal.append(
-                        self._worker_id(), [entry for _, entry in batch], [number for number, _ in batch]
-                    )
+                refused = await self._journal.append(
+                    self._worker_id(), [entry for _, entry in batch], [number for number, _ in batch]
+                )
             except AWAY as error:
                 batch, self._pending, self._reconciling = [], [], True
                 await backoff.pause(error)
@@ -134,7 +131,7 @@ class JournalWriter:
         """What is kept and not in the journals, that which is added while they are read included."""
         written: dict[Attempt, int] = {}
         for key in list(self._kept):
-            found = await until_answered("reconcile", functools.partial(self._read, key.generation_id))
+            found = await until_answered("reconcile", functools.partial(self._journal.read, key.generation_id))
             written[key] = sum(entry.attempt == key.number for entry in found)
         self._reconciling = False
         missing: list[_Numbered] = []
@@ -144,7 +141,3 @@ class JournalWriter:
             if kept.has_end and count >= len(kept):
                 del self._kept[key]
         return missing
-
-    async def _read(self, generation_id: str) -> tuple[JournalEntry, ...]:
-        async with asyncio.timeout(_ANSWER_LIMIT_SECONDS):
-            return await self._journal.read(generation_id)

@@ -108,6 +108,12 @@ class ReplicaPool:
         replica = self._replicas.get(variant)
         return None if replica is None else replica.free_slots
 
+    @property
+    def idle_slots(self) -> dict[str, int]:
+        """Free slots of the variants that are ready and have nothing to do."""
+        idle = (replica for replica in self._replicas.values() if not replica.assigned)
+        return {replica.variant: replica.free_slots for replica in idle if replica.free_slots is not None}
+
     def start(self, plan: LoadPlan) -> None:
         """Start a replica whose memory is reserved; returns at once."""
         replica = self._replicas[plan.variant] = LoadedReplica(plan.variant, plan)

@@ -10,9 +10,6 @@ from shared.redis_client import AWAY
 from shared.registry import Registry
 from shared.waiting_queue import WaitingQueue
 
-#: A call without an answer for so long has a half-open connection: its client has no time limit of its own.
-_TAKE_LIMIT_SECONDS = 10.0
-
 
 class SlotKeeper:
     """One registry entry a ready replica: how many generations may still be assigned to it.
@@ -80,7 +77,7 @@ class SlotKeeper:
             try:
                 await self._registry.set_slots(self._worker_id(), variant, free)
                 if free:
-                    await self._take(variant)
+                    await self._queue.take(self._worker_id(), variant)
             except AWAY:
                 self._stale.add(variant)
                 raise
@@ -90,11 +87,7 @@ class SlotKeeper:
             if free is None:
                 continue
             try:
-                await self._take(variant, count, free)
+                await self._queue.take(self._worker_id(), variant, count, free)
             except AWAY:
                 self._stale.add(variant)
                 raise
-
-    async def _take(self, variant: str, released: int = 0, most_free: int | None = None) -> None:
-        async with asyncio.timeout(_TAKE_LIMIT_SECONDS):
-            await self._queue.take(self._worker_id(), variant, released, most_free)

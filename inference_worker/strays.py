@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 
-from inference_worker.loaded_replica import LoadedReplica
 from inference_worker.redis_patience import until_answered
 from inference_worker.slot_keeper import SlotKeeper
 from shared.errors import WorkerLost
@@ -51,7 +50,7 @@ async def give_strays_back(
 
 
 async def tell_idle_slots(
-    replicas: Iterable[LoadedReplica],
+    idle_slots: Callable[[], Mapping[str, int]],
     registry: Registry,
     slots: SlotKeeper,
     *,
@@ -67,13 +66,10 @@ async def tell_idle_slots(
     while True:
         await asyncio.sleep(look_seconds)
         low: set[str] = set()
-        for replica in replicas:
-            free = replica.free_slots
-            if free is None or replica.assigned:
-                continue
-            told = await until_answered("strays", functools.partial(registry.free_slots, worker_id(), replica.variant))
+        for variant, free in idle_slots().items():
+            told = await until_answered("strays", functools.partial(registry.free_slots, worker_id(), variant))
             if (told or 0) < free:
-                low.add(replica.variant)
+                low.add(variant)
         for variant in low & seen:
             slots.publish(variant)
         seen = low

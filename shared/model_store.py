@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from shared.errors import DiskFull, StoreUnwritable, VariantCorrupt, VariantExists, VariantNotPublished
 from shared.ids import is_name, new_id
+from shared.removal import remove_folder
 from shared.schemas.models import FileRecord, Manifest
 from shared.schemas.quality import QualityCard
 
@@ -162,19 +163,13 @@ class ModelStore:
         return folder
 
     def clean_staging(self, keep: Callable[[str], bool]) -> tuple[str, ...]:
-        """Remove the staging folders whose name ``keep`` does not want; return their names.
-
-        Each goes out of sight by one rename first: a late publication finds it whole or not at all.
-        """
+        """Remove the staging folders whose name ``keep`` does not want; return their names."""
         root = self.path / STAGING_NAME
         if not root.is_dir():
             return ()
         gone = tuple(folder.name for folder in sorted(root.iterdir()) if not keep(folder.name))
         for name in gone:
-            try:
-                self._move_to_trash(root / name)
-            except OSError:
-                shutil.rmtree(root / name, ignore_errors=True)
+            remove_folder(root / name)
         return gone
 
     def publish(self, staged: Path, manifest: Manifest, watch: Callable[[], None] = lambda: None) -> Manifest:

@@ -62,39 +62,36 @@ def is_demoted(error: BaseException) -> bool:
     )
 
 
-def create_redis(process_name: str, url: str, *, blocking: bool = False) -> AsyncRedis:
+def create_redis(process_name: str, url: str, *, blocking: bool = False, once: bool = False) -> AsyncRedis:
     """Return an asyncio client that names itself in ``CLIENT LIST``; nothing connects yet.
 
     Args:
         process_name: such as ``gateway-3f2a``.
         url: ``redis://`` or ``rediss://`` address.
-        blocking: for a client that waits in ``XREAD BLOCK``: no answer time limit and no retry.
+        blocking: for a client that waits in ``XREAD BLOCK``: no retry, and no answer time limit but that of its reads.
+        once: for a client whose caller knows what to do where an answer does not come: no retry.
     """
-    retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 0 if blocking else 3)
+    is_plain = not (blocking or once)
+    retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 3 if is_plain else 0)
     common = {
         "client_name": process_name,
         "protocol": 2,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "socket_keepalive": True,
         "retry": retry,
+        "socket_timeout": None if blocking else ANSWER_TIMEOUT_SECONDS,
     }
     pool: redis.asyncio.ConnectionPool
-    if blocking:
-        pool = redis.asyncio.ConnectionPool.from_url(
-            url, max_connections=MOST_BLOCKING_CONNECTIONS, socket_timeout=None, **common
+    if is_plain:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url, max_connections=MOST_CONNECTIONS, timeout=ANSWER_TIMEOUT_SECONDS, **common
         )
     else:
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url,
-            max_connections=MOST_CONNECTIONS,
-            timeout=ANSWER_TIMEOUT_SECONDS,
-            socket_timeout=ANSWER_TIMEOUT_SECONDS,
-            **common,
-        )
+        pool = redis.asyncio.ConnectionPool.from_url(url, max_connections=MOST_BLOCKING_CONNECTIONS, **common)
     if issubclass(pool.connection_class, redis.asyncio.SSLConnection):
         pool.connection_class = _PooledTlsConnection
         pool.connection_kwargs["contexts"] = []
-    if not blocking:
+    if is_plain:
         return GatheringRedis.from_pool(pool)
     return redis.asyncio.Redis.from_pool(pool)
 

@@ -106,6 +106,7 @@ async def test_an_end_that_a_gateway_took_to_its_grave_is_taken_over(pool: Pool)
         client.xclaim(keys.FINISHED, keys.FINALIZERS, "gw_dead", 0, [entry_id], idle=60_000)
     pool.gateway()
     wait_until(lambda: answer_in_redis(pool, seen[0]).status == "done", what="the end is taken over")
+    assert answer_in_redis(pool, seen[0]).content
     socket.connection.transport.abort()
 
 

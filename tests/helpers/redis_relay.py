@@ -37,16 +37,11 @@ class RedisRelay:
     def hold(self, client: AsyncRedis, script: str, *, only_one: bool = False) -> None:
         """Hold the next calls of a script back, or the next one only, and let those behind it pass."""
         loaded: AsyncScript = load_script(client, script)._script
-        self._held = loaded.sha.encode()
-        self._holds_one = only_one
-        self._released.clear()
-        self._caught.clear()
+        self._hold(loaded.sha, only_one=only_one)
 
     def hold_command(self, name: str) -> None:
         """Hold the next call of a command back, and let those behind it pass."""
-        self._held, self._holds_one = name.encode(), True
-        self._released.clear()
-        self._caught.clear()
+        self._hold(name, only_one=True)
 
     async def caught(self) -> None:
         """Return once a call is held."""
@@ -56,6 +51,11 @@ class RedisRelay:
         """Pass on what is held."""
         self._held = None
         self._released.set()
+
+    def _hold(self, mark: str, *, only_one: bool) -> None:
+        self._held, self._holds_one = mark.encode(), only_one
+        self._released.clear()
+        self._caught.clear()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._server.port)

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from inference_worker import journal_writer
 from inference_worker.journal_writer import JournalWriter
-from shared import keys
+from shared import keys, redis_client
 from shared.journal import Attempt, Journal, NewEntry, encode_frame
 from shared.redis_client import AsyncRedis, create_redis
 from shared.schemas.generation import GenerationDelta
@@ -54,7 +53,7 @@ async def assign(redis: AsyncRedis, *generation_ids: str) -> None:
 
 async def test_what_redis_missed_and_what_it_lost_is_appended_once(own_redis: RedisServer) -> None:
     """The accident: a Redis that comes back has lost its last moments, or those that went by without it."""
-    redis = create_redis("test", own_redis.url, blocking=True)
+    redis = create_redis("test", own_redis.url, once=True)
     refused: set[Attempt] = set()
     names = ("missed", "lost", "ended", "left", "taken")
     try:
@@ -96,9 +95,9 @@ async def test_a_call_that_is_carried_out_late_appends_nothing_twice(
 ) -> None:
     """The accident: the network of Redis is away for fifteen seconds, and a call that was given up after ten is sent
     again by the kernel once it is back. Its tokens have been appended anew by then, and stand there twice."""
-    monkeypatch.setattr(journal_writer, "_ANSWER_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(redis_client, "ANSWER_TIMEOUT_SECONDS", 0.2)
     async with RedisRelay(session_redis).running() as between:
-        redis = create_redis("test", between.url, blocking=True)
+        redis = create_redis("test", between.url, once=True)
         await assign(redis, "late")
         async with running_writer(redis, set()) as writer:
             writer.add([delta("late", 1)])
@@ -124,9 +123,9 @@ async def test_a_journal_whose_reading_is_never_answered_is_read_again(
 ) -> None:
     """The accident: the host of Redis loses its power, and of two connections that nobody has ended one is given up and
     the journals are read over the other. All answers stand still here, and the worker says that it lives."""
-    monkeypatch.setattr(journal_writer, "_ANSWER_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(redis_client, "ANSWER_TIMEOUT_SECONDS", 0.2)
     async with RedisRelay(session_redis).running() as between:
-        redis = create_redis("test", between.url, blocking=True)
+        redis = create_redis("test", between.url, once=True)
         await assign(redis, "half-open")
         async with running_writer(redis, set()) as writer:
             between.hold(transport, "append", only_one=True)
@@ -170,7 +169,7 @@ async def test_what_is_added_later_is_not_waited_for(transport: AsyncRedis, monk
 
 async def test_an_open_answer_keeps_few_bytes_a_delta_and_one_that_was_left_none(redis_url: str) -> None:
     """The accident: entries of attempts that another worker continues were kept until this one was restarted."""
-    redis = create_redis("test", redis_url, blocking=True)
+    redis = create_redis("test", redis_url, once=True)
     names = [f"kept-{number}" for number in range(20)]
     try:
         await assign(redis, *names)

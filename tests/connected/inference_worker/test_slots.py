@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from inference_worker import slot_keeper
 from inference_worker.slot_keeper import SlotKeeper
+from shared import redis_client
 from shared.redis_client import create_redis
 from shared.registry import Registry
 from shared.waiting_queue import WaitingQueue
@@ -65,11 +65,11 @@ async def test_a_call_that_is_never_answered_is_given_up(
     The worker waits for that answer, registers with the Redis that came back, and opens no slots there for a quarter of
     an hour.
     """
-    monkeypatch.setattr(slot_keeper, "_TAKE_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(redis_client, "ANSWER_TIMEOUT_SECONDS", 0.2)
     await client.registry.heartbeat(worker_info("w1"), register=True)
     await client.registry.set_slots("w1", VARIANT, SLOTS - 1)
     async with RedisRelay(session_redis).running() as relay:
-        once_redis = create_redis("once", relay.url, blocking=True)
+        once_redis = create_redis("once", relay.url, once=True)
         keeper = SlotKeeper(
             WaitingQueue(once_redis), client.registry, worker_id=lambda: "w1", free_slots=lambda _variant: SLOTS
         )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
-from inference_worker.loaded_replica import LoadedReplica
 from inference_worker.slot_keeper import SlotKeeper
 from inference_worker.strays import give_strays_back, tell_idle_slots
 from shared.redis_client import AsyncRedis
@@ -53,11 +50,12 @@ async def test_a_slot_whose_return_redis_lost_is_told_again(transport: AsyncRedi
     await registry.heartbeat(worker_info("w1"), register=True)
     await registry.set_slots("w1", VARIANT, 0)
     await queue.enqueue(generation_request("g", variant=VARIANT), "gw", 10)
-    idle = cast(LoadedReplica, SimpleNamespace(variant=VARIANT, free_slots=1, assigned=set()))
     slots = SlotKeeper(queue, registry, worker_id=lambda: "w1", free_slots=lambda _variant: 1)
     tasks = [
         asyncio.create_task(slots.run()),
-        asyncio.create_task(tell_idle_slots([idle], registry, slots, worker_id=lambda: "w1", look_seconds=0.05)),
+        asyncio.create_task(
+            tell_idle_slots(lambda: {VARIANT: 1}, registry, slots, worker_id=lambda: "w1", look_seconds=0.05)
+        ),
     ]
     try:
         async with asyncio.timeout(5):
@@ -66,3 +64,4 @@ async def test_a_slot_whose_return_redis_lost_is_told_again(transport: AsyncRedi
     finally:
         for task in tasks:
             task.cancel()
+    assert await queue.position("g", VARIANT) is None

@@ -93,6 +93,8 @@ def test_what_the_gateway_sends_fits_its_schema() -> None:
     )
     jsonschema.validate(queued.model_dump(), payload("generation.queued"))
     jsonschema.validate(Pong().model_dump(), payload("pong"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(queued.model_dump() | {"position": "first"}, payload("generation.queued"))
 
 
 def test_every_frame_of_the_protocol_s_page_is_in_the_document() -> None:
