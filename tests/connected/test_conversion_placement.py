@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import orjson
+import psutil
 import pytest
 import redis
 
@@ -56,6 +57,7 @@ def test_a_stage_goes_to_the_converter_that_can_hold_it(bed: SampleBed, source: 
     large = bed.start_sample(LARGE)
     # Stopped, it takes nothing: the small one gets the job, foretells it, and has to pass its export on.
     os.kill(large.pid, signal.SIGSTOP)
+    end_blocked_reads(bed, large.pid)
     try:
         conversion_id = bed.submit(source, "int8", "int4", name="passed-on")
         wait_until(lambda: "stage_passed_on" in small.output, what="the export passed on")
@@ -110,6 +112,14 @@ def test_a_job_whose_large_converter_is_lost_says_so_and_waits(bed: SampleBed, s
 def registered(bed: SampleBed) -> list[ConverterInfo]:
     found = cast(dict[bytes, bytes], bed.redis.hgetall(keys.CONVERTERS))
     return [ConverterInfo.model_validate_json(value) for value in found.values()]
+
+
+def end_blocked_reads(bed: SampleBed, pid: int) -> None:
+    """End the connections on which a stopped process waits for messages: Redis would give it the next one."""
+    ports = {connection.laddr.port for connection in psutil.Process(pid).net_connections()}
+    for client in bed.redis.client_list():
+        if client["cmd"] == "brpop" and int(client["addr"].rpartition(":")[2]) in ports:
+            bed.redis.client_kill_filter(_id=client["id"])
 
 
 def job_hash(bed: SampleBed, conversion_id: str) -> dict[bytes, bytes]:
