@@ -70,13 +70,13 @@ class PassingOn:
             if chosen == "here":
                 return False
             memory = gigabytes(chosen.memory_bytes)
-            log.info("stage_passed_on", to=chosen.worker_id, needed_bytes=needed)
             ProgressReporter(self._jobs, ticket).wait(
                 f"passed on to the converter on {chosen.host}, which has {memory} of memory"
             )
         except Superseded:
             return False
         self._send(ticket, chosen.worker_id)
+        log.info("stage_passed_on", to=chosen.worker_id, needed_bytes=needed)
         return True
 
     def look_again(self) -> None:
