@@ -106,6 +106,21 @@ def test_a_disk_that_fills_up_while_a_model_is_fetched_is_named(
             bed.stop()
 
 
+def stopped_in(bed: ConversionBed, source: Path, stage: str) -> tuple[str, int]:
+    """Return a job and its child, stopped in a stage; where the child was quicker, another job is begun."""
+    number = 0
+    while True:
+        number += 1
+        conversion_id = bed.submit(source, "int8", name=f"full-{stage}-{number}")
+        child = bed.wait_for_stage(conversion_id, stage)
+        try:
+            os.kill(child, signal.SIGSTOP)
+        except ProcessLookupError:
+            bed.wait_for_end(conversion_id)
+            continue
+        return conversion_id, child
+
+
 def test_a_disk_that_fills_up_under_the_real_stages(tmp_path: Path, own_redis: RedisServer, disk: SmallDisk) -> None:
     """Each library says it in its own way, or writes half a file and says nothing."""
     tiny = write_tiny_llama(tmp_path / "tiny")
@@ -113,9 +128,7 @@ def test_a_disk_that_fills_up_under_the_real_stages(tmp_path: Path, own_redis: R
     try:
         bed.start_converter({"OVCHAT_CONVERTER_PRELOAD": "true"})
         for stage in ("tokenizer", "export", "compress"):
-            conversion_id = bed.submit(tiny, "int8", name=f"full-{stage}")
-            child = bed.wait_for_stage(conversion_id, stage)
-            os.kill(child, signal.SIGSTOP)
+            conversion_id, child = stopped_in(bed, tiny, stage)
             disk.fill()
             os.kill(child, signal.SIGCONT)
             job = assert_failed(bed, conversion_id, "disk_full", "")
